@@ -1,0 +1,139 @@
+"""Combinators join pieces: in series, in parallel, as direction times scale, on some parameters only."""
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from chex import Array, ArrayTree
+
+from gdo_optax.core import ITSELF, Piece, assemble, piece
+from gdo_optax.recipe import show
+from gdo_optax.trees import Mask, each, overlaid, selected, widened
+
+
+@piece
+def chain(*pieces: optax.GradientTransformation) -> Piece:
+    """In series: each piece is fed what the one before it emits; none at all is the identity.
+
+    The state is a dict keyed by the pieces' names, a second `ema` being `ema#2`; a piece that remembers nothing has no
+    entry, so adding one changes no checkpoint. Other optax transformations may stand among the pieces; to them the
+    model looks like one in float32. Raises TypeError for what is no transformation, ValueError for a foreign state.
+
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import ema, scale
+    >>> tx = chain(ema(0.9), scale(-0.1))
+    >>> tx.init(jnp.zeros(2))
+    {'ema': Array([0., 0.], dtype=float32)}
+    """
+    named = _named(pieces)
+    remembering = {k: p for k, p in named.items() if _remembers(p)}
+
+    def init(params: ArrayTree) -> dict[str, Any]:
+        return {k: p.init(params if isinstance(p, Piece) else widened(params)) for k, p in remembering.items()}
+
+    def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, dict[str, Any]]:
+        if remembering and (not isinstance(state, dict) or set(state) != set(remembering)):
+            found = sorted(state) if isinstance(state, dict) else type(state).__name__
+            raise ValueError(f"the state is another optimizer's: it holds {found}, not {sorted(remembering)}")
+        kept = {}
+        for k, p in named.items():
+            x, s = _run(p, x, state[k] if k in remembering else optax.EmptyState(), params, **extra)
+            if k in remembering:
+                kept[k] = s
+        return x, kept
+
+    return assemble(init, wide_update, remembers=bool(remembering), body=ITSELF)
+
+
+@piece
+def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTransformation]) -> Piece:
+    """The same input through every branch, a list of pieces; what they emit is merged array by array.
+
+    An empty list is the input itself. A branch finds what the branches before it emitted among its extra arguments,
+    under their names.
+
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import scale
+    >>> tx = parallel(jnp.add, one=[], other=[scale(2.0)])
+    >>> tx.update(jnp.ones(1), tx.init(jnp.ones(1)))[0]
+    Array([3.], dtype=float32)
+    """
+    chains = {k: chain(*pieces) for k, pieces in branches.items()}
+    remembering = {k for k, c in chains.items() if c.remembers}
+
+    def init(params: ArrayTree) -> dict[str, Any]:
+        return {k: chains[k].init(params) for k in remembering}
+
+    def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, dict[str, Any]]:
+        out: dict[str, ArrayTree] = {}
+        kept = {}
+        for k, c in chains.items():
+            out[k], s = _run(c, x, state[k] if k in remembering else {}, params, **{**extra, **out})
+            if k in remembering:
+                kept[k] = s
+        return each(merge, *out.values()), kept
+
+    return assemble(init, wide_update, remembers=bool(remembering), body=ITSELF)
+
+
+@piece
+def adaptive(direction: Sequence[optax.GradientTransformation], scale: Sequence[optax.GradientTransformation]) -> Piece:
+    """g ↦ direction(g) · scale(g): two lists of pieces fed the same gradient, and their product.
+
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import absolute, reciprocal
+    >>> sign = adaptive(direction=[], scale=[absolute(), reciprocal()])
+    >>> sign.update(jnp.array([-2.0, 0.0, 3.0]), sign.init(None))[0]
+    Array([-1.,  0.,  1.], dtype=float32)
+    """
+    both = parallel(jnp.multiply, direction=direction, scale=scale)
+    return assemble(both.init, functools.partial(_run, both), remembers=both.remembers, body=ITSELF)
+
+
+@piece
+def masked(inner: optax.GradientTransformation, mask: Mask) -> Piece:
+    """`inner` where `mask` is True; elsewhere what came in goes out.
+
+    `mask` is a tree of booleans, a prefix of one, or a function of the tree that returns one (as in optax).
+
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import scale
+    >>> tx = masked(scale(2.0), {"kernel": True, "bias": False})
+    >>> g = {"kernel": jnp.ones(1), "bias": jnp.ones(1)}
+    >>> tx.update(g, tx.init(g))[0]
+    {'bias': Array([1.], dtype=float32), 'kernel': Array([2.], dtype=float32)}
+    """
+    [inner] = _named([inner]).values()
+
+    def init(params: ArrayTree) -> Any:
+        return inner.init(selected(mask, params))
+
+    def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
+        y, state = _run(inner, selected(mask, x), state, selected(mask, params), **extra)
+        return overlaid(mask, y, x), state
+
+    return assemble(init, wide_update, remembers=_remembers(inner), body=ITSELF)
+
+
+def _named(pieces: Iterable[optax.GradientTransformation]) -> dict[str, optax.GradientTransformation]:
+    """Each transformation under its name; the second of a name gets a number."""
+    named: dict[str, optax.GradientTransformation] = {}
+    for p in pieces:
+        if not isinstance(p, optax.GradientTransformation):
+            hint = f": call it, {p.__name__}(…)" if callable(p) and hasattr(p, "__name__") else ""
+            raise TypeError(f"{show(p)} is no gradient transformation{hint}")
+        name = p.name if isinstance(p, Piece) else p.update.__qualname__.partition(".")[0]
+        same = sum(k.partition("#")[0] == name for k in named)
+        named[f"{name}#{same + 1}" if same else name] = p
+    return named
+
+
+def _remembers(p: optax.GradientTransformation) -> bool:
+    return p.remembers if isinstance(p, Piece) else p.init is not optax.init_empty_state
+
+
+def _run(p: optax.GradientTransformation, *args: Any, **extra: Any) -> tuple[ArrayTree, Any]:
+    wide_update = p.wide_update if isinstance(p, Piece) else None
+    return (wide_update or optax.with_extra_args_support(p).update)(*args, **extra)

@@ -1,0 +1,1 @@
+"""The methods, each a list of pieces: one line of code for one line of the paper."""

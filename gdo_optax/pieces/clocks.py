@@ -1,0 +1,102 @@
+"""Pieces that know the time, t = 1, 2, …: each keeps a count of its own updates."""
+
+import functools
+
+import jax.numpy as jnp
+from chex import Array, Numeric
+
+from gdo_optax import arithmetic
+from gdo_optax.core import Hyperparameter, Piece, piece, sequence, timed
+
+
+@piece
+def bias_correction(decay: Hyperparameter, power: float = 1, ahead: int = 0) -> Piece:
+    """x ↦ x / (1 − βᵗ)ᵖ, t counted `ahead` steps further: what an average started at 0 lacks.
+
+    Where `decay` is a schedule the product of the βs that were used takes the place of βᵗ, as ema(decay) needs (optax
+    takes today's β to the power t, which is wrong as soon as β changes). `power=-1/2` on 1/√v gives Adam's second form,
+    α·√(1−b2ᵗ)/(1−b1ᵗ)·m/(√v+ε̂).
+
+    D. P. Kingma, J. Ba (2015), arXiv:1412.6980, section 3.
+
+    >>> import jax.numpy as jnp
+    >>> tx = bias_correction(0.9)
+    >>> tx.update(jnp.array([0.2]), tx.init(jnp.zeros(1)))[0].round(6)
+    Array([2.], dtype=float32)
+    """
+
+    def divided(x: Array, weight: Array) -> Array:
+        return x / weight**power if power > 0 else x * weight**-power
+
+    if not callable(decay):
+        return timed(
+            lambda x, t, decay: divided(x, arithmetic.weight_of_past(t + ahead, decay)),
+            decay=decay,
+        )
+
+    def gathered(weight: Numeric, decay: Numeric) -> Array:  # 1 − Πβ is the average of ones, and loses no digits
+        return arithmetic.average(weight, 1.0, decay)
+
+    return sequence(
+        divided,
+        step=gathered,
+        initial=lambda: functools.reduce(gathered, [decay(jnp.int32(i)) for i in range(ahead)], 0.0),
+        decay=lambda count: decay(jnp.maximum(count, count + ahead)),  # a saturated count must not wrap around
+    )
+
+
+@piece
+def rectify(decay: Numeric, threshold: Numeric = 5.0) -> Piece:
+    """scale ↦ rₜ·scale where ρₜ ≥ threshold, else 1: "do not adapt yet".
+
+        ρ∞ = 2/(1−β) − 1,   ρₜ = ρ∞ − 2tβᵗ/(1−βᵗ)
+        rₜ = √((ρₜ−4)(ρₜ−2)ρ∞ / ((ρ∞−4)(ρ∞−2)ρₜ))
+
+    Any scale that averages squares with `decay` can be rectified. With β ≤ 0.6 it never adapts. The paper compares
+    with 4; its authors' library, TensorFlow Addons and optax with 5, which differs in one step (t = 5).
+    Raises TypeError for a schedule.
+
+    L. Liu et al. (2020), "On the variance of the adaptive learning rate and beyond", arXiv:1908.03265, Algorithm 2.
+
+    >>> import jax.numpy as jnp
+    >>> tx = rectify(0.999)
+    >>> tx.update(jnp.array([7.0]), tx.init(jnp.zeros(1)))[0]
+    Array([1.], dtype=float32)
+    """
+    if callable(decay):
+        raise TypeError("rectify: decay cannot be a schedule: ρ is the length of an average with one constant decay")
+
+    def rectified(scale: Array, t: Array, decay: Numeric, threshold: Numeric) -> Array:
+        rho, rho_inf = arithmetic.sma_length(t, decay)
+        adapts = rho >= threshold
+        rho, rho_inf = jnp.where(adapts, rho, 5), jnp.where(adapts, rho_inf, 5)  # no root of a negative in either arm
+        r = jnp.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+        return jnp.where(adapts, r * scale, 1)
+
+    return timed(rectified, decay=decay, threshold=threshold)
+
+
+@piece
+def clip_by_bounds(final_learning_rate: Hyperparameter = 0.1, gamma: Hyperparameter = 1e-3) -> Piece:
+    """η ↦ clip(η, ηₗ(t), ηᵤ(t)), bounds that close in on the final rate from both sides.
+
+        ηₗ(t) = η*·(1 − 1/(γt+1)),   ηᵤ(t) = η*·(1 + 1/(γt))
+
+    It belongs at the end of a `scale` branch, on α/√v: per-coordinate step sizes that end as those of SGD.
+    `final_learning_rate` is η*, in the unit of the learning rate, or a schedule.
+
+    L. Luo, Y. Xiong, Y. Liu, X. Sun (2019), "Adaptive gradient methods with dynamic bound of learning rate",
+    arXiv:1902.09843, section 4.
+
+    >>> import jax.numpy as jnp
+    >>> tx = clip_by_bounds(0.1, gamma=1.0)
+    >>> tx.update(jnp.array([0.0, 9.0]), tx.init(jnp.zeros(2)))[0]
+    Array([0.05, 0.2 ], dtype=float32)
+    """
+
+    def clipped(rate: Array, t: Array, final: Numeric, gamma: Numeric) -> Array:
+        lower = final * (gamma * t / (gamma * t + 1))  # 1 − 1/(γt+1), without the difference
+        upper = final * (1 + 1 / (gamma * t))
+        return jnp.clip(rate, lower, upper)
+
+    return timed(clipped, final=final_learning_rate, gamma=gamma)

@@ -1,0 +1,94 @@
+"""What is remembered of the past: averages, sums and maxima, coordinate by coordinate."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from chex import Array, Numeric
+
+from gdo_optax import arithmetic
+from gdo_optax.core import Hyperparameter, Piece, memory, piece, recurrent
+
+
+@piece
+def ema(decay: Hyperparameter, dtype: Any = None) -> Piece:
+    """mₜ = β·mₜ₋₁ + (1−β)·xₜ, m₀ = 0: the exponential moving average, not bias-corrected.
+
+    `decay` is β in [0, 1), a number or a schedule; `dtype` stores m in less than float32. `optax.ema` debiases unless
+    told not to; here that is `bias_correction`, a piece of its own.
+
+    >>> import jax.numpy as jnp
+    >>> tx = ema(0.9)
+    >>> tx.update(jnp.array([1.0]), tx.init(jnp.zeros(1)))[0]
+    Array([0.1], dtype=float32)
+    """
+    return memory(arithmetic.average, dtype=dtype, decay=decay)
+
+
+@piece
+def trace(decay: Hyperparameter, dtype: Any = None) -> Piece:
+    """mₜ = β·mₜ₋₁ + xₜ, m₀ = 0: the velocity of the heavy ball (`optax.trace`).
+
+    >>> import jax.numpy as jnp
+    >>> tx = trace(0.5)
+    >>> _, m = tx.update(jnp.array([1.0]), tx.init(jnp.zeros(1)))
+    >>> tx.update(jnp.array([1.0]), m)[0]
+    Array([1.5], dtype=float32)
+    """
+    return memory(lambda m, x, decay: decay * m + x, dtype=dtype, decay=decay)
+
+
+@piece
+def total(initial_accumulator_value: Numeric = 0.0, dtype: Any = None) -> Piece:
+    """Gₜ = Gₜ₋₁ + xₜ, G₀ = initial_accumulator_value: the running sum.
+
+    >>> import jax.numpy as jnp
+    >>> tx = total(0.5)
+    >>> tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))[0]
+    Array([2.5], dtype=float32)
+    """
+    return memory(jnp.add, initial=initial_accumulator_value, dtype=dtype)
+
+
+@piece
+def running_max(dtype: Any = None) -> Piece:
+    """v̂ₜ = max(v̂ₜ₋₁, xₜ), v̂₀ = 0: the largest so far, for x ≥ 0 (AMSGrad).
+
+    >>> import jax.numpy as jnp
+    >>> tx = running_max()
+    >>> _, m = tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))
+    >>> tx.update(jnp.array([1.0]), m)[0]
+    Array([2.], dtype=float32)
+    """
+    return memory(jnp.maximum, dtype=dtype)
+
+
+@piece
+def decayed_max(decay: Hyperparameter, dtype: Any = None) -> Piece:
+    """uₜ = max(β·uₜ₋₁, xₜ), u₀ = 0: the largest so far, slowly forgotten, for x ≥ 0 (AdaMax).
+
+    >>> import jax.numpy as jnp
+    >>> tx = decayed_max(0.5)
+    >>> _, u = tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))
+    >>> tx.update(jnp.array([0.0]), u)[0]
+    Array([1.], dtype=float32)
+    """
+    return memory(lambda u, x, decay: jnp.maximum(decay * u, x), dtype=dtype, decay=decay)
+
+
+@piece
+def scale_by_past_updates(rho: Hyperparameter, eps: Hyperparameter) -> Piece:
+    """Δₜ = √(E[Δ²]ₜ₋₁ + ε)·xₜ, then E[Δ²]ₜ = ρ·E[Δ²]ₜ₋₁ + (1−ρ)·Δₜ²: Adadelta's numerator, which restores the units.
+
+    What is averaged is Δ as emitted, before any learning rate (M. D. Zeiler, 2012, arXiv:1212.5701, Algorithm 1).
+
+    >>> import jax.numpy as jnp
+    >>> tx = scale_by_past_updates(rho=0.95, eps=0.01)
+    >>> tx.update(jnp.array([1.0]), tx.init(jnp.zeros(1)))[0]
+    Array([0.1], dtype=float32)
+    """
+
+    def rule(m: Array, x: Array, rho: Numeric, eps: Numeric) -> tuple[Array, Array]:
+        delta = jnp.sqrt(m + eps) * x
+        return arithmetic.average(m, arithmetic.square(delta), rho), delta
+
+    return recurrent(rule, rho=rho, eps=eps)

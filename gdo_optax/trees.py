@@ -1,0 +1,64 @@
+"""The walk over trees of arrays: what stands beside a leaf, what passes through, and which dtype it is computed in."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+from chex import ArrayTree
+
+from gdo_optax.arithmetic import wide_dtype
+
+
+Mask: TypeAlias = Any | Callable[[Any], Any]
+
+
+def absent(x: Any) -> bool:
+    """Whether x stands where an array could be but is none: None, or a leaf that a mask has taken out."""
+    return x is None or isinstance(x, optax.MaskedNode)
+
+
+def columns(tree: ArrayTree, *beside: ArrayTree) -> tuple[Any, list[tuple]]:
+    """The structure of `tree`, and its leaves, each with what stands at the same place of the trees `beside` it."""
+    structure: Any = jax.tree.structure(tree, is_leaf=absent)
+    leaves = jax.tree.leaves(tree, is_leaf=absent)
+    return structure, list(zip(leaves, *(structure.flatten_up_to(b) for b in beside), strict=True))
+
+
+def each(f: Callable, tree: ArrayTree, *beside: ArrayTree) -> ArrayTree:
+    """f of every array of `tree` and what stands beside it; None and masked leaves pass through."""
+    structure, rows = columns(tree, *beside)
+    return structure.unflatten([row[0] if absent(row[0]) else f(*row) for row in rows])
+
+
+def widened(tree: ArrayTree) -> ArrayTree:
+    """The tree in at least float32; shapes stay shapes."""
+    return jax.tree.map(_wide, tree)
+
+
+def _wide(x: Any) -> Any:
+    dtype = wide_dtype(x)
+    return x.update(dtype=dtype) if isinstance(x, jax.ShapeDtypeStruct) else jnp.asarray(x, dtype)
+
+
+def rounded(tree: ArrayTree, like: ArrayTree) -> ArrayTree:
+    """The tree in the dtypes of `like`."""
+    return each(lambda x, y: x.astype(jnp.result_type(y)), tree, like)
+
+
+def selected(mask: Mask, tree: ArrayTree) -> ArrayTree:
+    """The tree with `optax.MaskedNode` where the mask, a tree of booleans, a prefix of one or a function, is False."""
+    if not jax.tree.leaves(tree):
+        return tree
+    return jax.tree.map(lambda m, x: x if m else optax.MaskedNode(), _mask_of(mask, tree), tree)
+
+
+def overlaid(mask: Mask, tree: ArrayTree, below: ArrayTree) -> ArrayTree:
+    """`tree` where the mask is True, `below` elsewhere."""
+    return jax.tree.map(lambda m, x, y: x if m else y, _mask_of(mask, below), tree, below)
+
+
+def _mask_of(mask: Mask, tree: ArrayTree) -> Any:
+    # some model classes are trees that can be called: only a leaf is taken for a function
+    return mask(tree) if callable(mask) and jax.tree_util.all_leaves([mask]) else mask
