@@ -45,11 +45,15 @@ def inverse_root(v: Array, eps: Numeric, eps_root: Numeric) -> Array:
 
 
 def average(m: Array, x: Array, decay: Numeric) -> Array:
-    """β·m + (1−β)·x, written m + (1−β)(x−m), with 1−β taken before β is rounded.
+    """β·m + (1−β)·x, written m + (1−β)(x−m), with 1−β taken before β is rounded; from the other end where β < ½.
 
-    In float32 0.999 is 1.3e-8 off, so a rounded β gives 1−β an error of 1.3e-5, for ever.
+    In float32 0.999 is 1.3e-8 off, so a rounded β gives 1−β an error of 1.3e-5, for ever. From m's end a small β would
+    leave m's rounding in place of a small x.
     """
-    return m + (1 - decay) * (x - m)
+    from_past, from_new = m + (1 - decay) * (x - m), x + decay * (m - x)
+    if isinstance(decay, int | float):
+        return from_new if decay < 0.5 else from_past
+    return jnp.where(decay < 0.5, from_new, from_past)
 
 
 def log(decay: Numeric) -> Numeric:

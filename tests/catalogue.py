@@ -1,0 +1,176 @@
+"""FAMILY × settings × problems: what the products of the tests run over."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gdo_optax.core import Piece
+from gdo_optax.family import Entry, family, get
+from tests import oracles
+
+
+FAMILY = [pytest.param(entry, id=entry.name) for entry in family()]
+STEPS = 200
+SHAPES = {"kernel": (4, 3), "conv": (2, 3, 4), "bias": (5,), "gain": ()}
+
+
+def falling(count: Any) -> Any:
+    """A learning-rate schedule that both JAX and NumPy can evaluate."""
+    return 0.1 / (1 + (count if isinstance(count, int) else count.astype(float)) / 20)
+
+
+# Three per method: the defaults, everything else than the defaults, and an extreme with a schedule.
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "sgd": [{}, {"learning_rate": 0.5}, {"learning_rate": falling}],
+    "momentum": [{}, {"learning_rate": 0.5, "momentum": 0.99}, {"learning_rate": falling, "momentum": 0.0}],
+    "nesterov": [{}, {"learning_rate": 0.5, "momentum": 0.99}, {"learning_rate": falling, "momentum": 0.0}],
+    "adagrad": [
+        {},
+        {"learning_rate": 0.5, "initial_accumulator_value": 0.1, "eps": 1e-3},
+        {"learning_rate": falling, "eps": 0.0},
+    ],
+    "rmsprop": [{}, {"learning_rate": 0.5, "decay": 0.99, "eps": 1e-3}, {"learning_rate": falling, "decay": 0.0}],
+    "adadelta": [{}, {"learning_rate": 0.5, "rho": 0.9, "eps": 1e-3}, {"learning_rate": falling, "rho": 0.999}],
+    "adam": [
+        {},
+        {"learning_rate": 0.5, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "eps_root": 1e-4},
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.9999},
+    ],
+    "adamax": [
+        {},
+        {"learning_rate": 0.5, "b1": 0.8, "b2": 0.95, "eps": 1e-3},
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.9999},
+    ],
+    "nadam": [
+        {},
+        {"learning_rate": 0.5, "b1": 0.8, "b2": 0.95, "eps": 1e-3},
+        {"learning_rate": falling, "b1": 0.975, "b2": 0.9999},
+    ],
+    "adamw": [
+        {},
+        {"learning_rate": 0.5, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "weight_decay": 0.1},
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.9999, "weight_decay": 0.0},
+    ],
+    "amsgrad": [
+        {},
+        {"learning_rate": 0.5, "b1": 0.8, "b2": 0.95, "eps": 1e-3},
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.9},
+    ],
+    "adabound": [
+        {},
+        {"learning_rate": 0.01, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "final_learning_rate": 0.5, "gamma": 0.05},
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.99, "gamma": 0.3},
+    ],
+    "amsbound": [
+        {},
+        {"learning_rate": 0.01, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "final_learning_rate": 0.5, "gamma": 0.05},
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.99, "gamma": 0.3},
+    ],
+    "radam": [
+        {},
+        {"learning_rate": 0.5, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "threshold": 4.5},
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.5},
+    ],
+    "lookahead": [
+        {"inner": ("adam", {})},
+        {"inner": ("momentum", {"learning_rate": 0.001}), "sync_period": 7, "slow_step_size": 0.8},
+        {"inner": ("adamw", {"learning_rate": falling}), "sync_period": 1, "slow_step_size": 0.3},
+    ],
+    "ranger": [
+        {},
+        {
+            "learning_rate": 0.5, "b1": 0.8, "b2": 0.95, "eps": 1e-3,
+            "weight_decay": 0.1, "sync_period": 4, "slow_step_size": 0.8,
+        },
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.99, "threshold": 6.0},
+    ],
+    "lamb": [
+        {},
+        {"learning_rate": 0.01, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "weight_decay": 0.1},
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.9999, "weight_decay": 0.0},
+    ],
+    "adafactor": [
+        {},
+        {"learning_rate": 0.1, "decay_rate": 0.5, "eps": 1e-6, "clipping_threshold": 0.5, "min_parameter_scale": 0.1},
+        {"learning_rate": falling, "decay_rate": 1.0, "clipping_threshold": 10.0},
+    ],
+}  # fmt: skip
+
+
+class Case(NamedTuple):
+    """A method with settings, ours and its oracle's."""
+
+    name: str
+    settings: dict[str, Any]
+
+    def tx(self) -> Piece:
+        inner = {"inner": get(i[0])(**i[1]) for k, i in self.settings.items() if k == "inner"}
+        return get(self.name).maker(**{**self.settings, **inner})
+
+    def oracle(self, x: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+        settings = dict(self.settings)
+        if "inner" in settings:
+            name, inner = settings.pop("inner")
+            settings |= {"inner": getattr(oracles, name), "inner_settings": inner}
+        return getattr(oracles, self.name)(x, gradients, **settings)
+
+
+CASES = [
+    pytest.param(Case(name, settings), id=f"{name}-{i}") for name in SETTINGS for i, settings in enumerate(SETTINGS[name])
+]
+
+
+def parameters(seed: int = 0, scale: float = 1.0) -> dict[str, np.ndarray]:
+    """A tree of every rank from 0 to 3, exact in float32."""
+    rng = np.random.default_rng(seed)
+    return {k: np.float64(np.float32(scale * rng.standard_normal(s))) for k, s in SHAPES.items()}
+
+
+def gradients(seed: int = 1, steps: int = STEPS) -> dict[str, np.ndarray]:
+    """Gradients of mixed scale (1e-4 … 1e2 by coordinate), with steps, rows and coordinates of zeros."""
+    rng = np.random.default_rng(seed)
+
+    def of(shape: tuple[int, ...]) -> np.ndarray:
+        g = rng.standard_normal((steps, *shape)) * 10.0 ** rng.uniform(-4, 2, shape)
+        g[3:5] = 0  # two early steps without any gradient
+        g[40:60] = 0
+        if shape:
+            g[:, 0] = 0  # a row that never has one
+            g[:30, -1] = 0  # a row that has none at first
+        return np.float64(np.float32(g))
+
+    return {k: of(s) for k, s in SHAPES.items()}
+
+
+def quadratic(params: Any) -> jax.Array:
+    """A loss whose minimum is at 1."""
+    return sum(jnp.sum((p.astype(jnp.float32) - 1) ** 2) for p in jax.tree.leaves(params))
+
+
+def rollout(tx: optax.GradientTransformation, params: Any, grads: Any) -> Any:
+    """All updates of a run over the leading axis of `grads`, in one compiled scan."""
+
+    def step(carry: tuple[Any, Any], g: Any) -> tuple[tuple[Any, Any], Any]:
+        params, state = carry
+        updates, state = tx.update(g, state, params)
+        return (optax.apply_updates(params, updates), state), updates
+
+    return jax.jit(lambda p, s, g: jax.lax.scan(step, (p, s), g)[1])(params, tx.init(params), grads)
+
+
+def tree(dtype: Any = jnp.float32, **kwargs: Any) -> dict[str, jax.Array]:
+    return {k: jnp.asarray(p, dtype) for k, p in parameters(**kwargs).items()}
+
+
+def steps_of(dtype: Any = jnp.float32, steps: int = 8) -> list[dict[str, jax.Array]]:
+    """A few gradients as a list of trees; in half precision of a scale that it can hold."""
+    stacked = gradients(steps=steps)
+    return [{k: jnp.asarray(g[t], dtype) for k, g in stacked.items()} for t in range(steps)]
+
+
+def entry_ids(entries: list[Entry]) -> list[str]:
+    return [entry.name for entry in entries]

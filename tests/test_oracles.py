@@ -1,0 +1,45 @@
+"""Every method against its float64 NumPy loop, which was written from the paper and knows nothing of this package."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gdo_optax.family import family
+from tests.catalogue import CASES, SETTINGS, Case, gradients, parameters, rollout
+
+
+def relative_error(ours: np.ndarray, oracle: np.ndarray, x: np.ndarray, *, single: bool, slow: bool) -> float:
+    """The largest error of all steps, each relative to the largest element of its step.
+
+    In float32 the recent steps count too (0.8 a step), for an average that crosses 0 keeps their rounding. Where the
+    update is a difference of weights, a few ulp of those are allowed.
+    """
+    largest = np.max(np.abs(oracle), axis=tuple(range(1, oracle.ndim)), keepdims=True)
+    assert np.all(ours[np.broadcast_to(largest == 0, ours.shape)] == 0)
+    if single:
+        for t in range(1, len(largest)):
+            largest[t] = np.maximum(largest[t], 0.8 * largest[t - 1])
+    if slow:
+        largest = np.maximum(largest, (1e-2 if single else 1e-6) * np.max(np.abs(x + np.cumsum(oracle, 0))))
+    return float(np.max(np.abs(np.float64(ours) - oracle) / np.where(largest == 0, 1, largest)))
+
+
+def test_every_method_has_three_settings() -> None:
+    assert {k: len(v) for k, v in SETTINGS.items()} == {entry.name: 3 for entry in family()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_oracle(case: Case) -> None:
+    params, grads = parameters(scale=0.01), gradients()
+    expected = {k: case.oracle(params[k], grads[k]) for k in params}
+    for x64, tolerance in ((True, 1e-9), (False, 2e-5)):
+        with jax.enable_x64(x64):
+            dtype = jnp.float64 if x64 else jnp.float32
+            ours = rollout(case.tx(), *({k: jnp.asarray(v, dtype) for k, v in t.items()} for t in (params, grads)))
+            slow = case.name in ("lookahead", "ranger")
+            errors = {
+                k: relative_error(np.asarray(ours[k]), expected[k], params[k], single=not x64, slow=slow)
+                for k in params
+            }
+        assert max(errors.values()) <= tolerance, (dtype, errors)
