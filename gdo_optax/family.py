@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from chex import Numeric
 
 from gdo_optax.core import Hyperparameter, Piece
 from gdo_optax.optimizers.adagrad import adadelta, adagrad, rmsprop
@@ -86,8 +87,10 @@ def _entry(maker: Callable, authors: str, year: int, link: str, build: Callable 
     return Entry(maker, Paper(authors, year, link), build or maker)
 
 
-def _lookahead_adam(learning_rate: Hyperparameter = 1e-3, **settings: Any) -> Piece:
-    return lookahead(adam(learning_rate), **settings)
+def _lookahead_adam(
+    learning_rate: Hyperparameter = 1e-3, sync_period: Numeric = 5, slow_step_size: Hyperparameter = 0.5
+) -> Piece:
+    return lookahead(adam(learning_rate), sync_period, slow_step_size)
 
 
 _FAMILY = (
@@ -100,20 +103,20 @@ _FAMILY = (
     _entry(adam, "Kingma, Ba", 2015, "arXiv:1412.6980"),
     _entry(adamax, "Kingma, Ba", 2015, "arXiv:1412.6980"),
     _entry(nadam, "Dozat", 2016, "https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ"),
-    _entry(adafactor, "Shazeer, Stern", 2018, "arXiv:1804.04235"),
     _entry(amsgrad, "Reddi, Kale, Kumar", 2018, "arXiv:1904.09237"),
     _entry(adamw, "Loshchilov, Hutter", 2019, "arXiv:1711.05101"),
+    _entry(adafactor, "Shazeer, Stern", 2018, "arXiv:1804.04235"),
     _entry(adabound, "Luo, Xiong, Liu, Sun", 2019, "arXiv:1902.09843"),
     _entry(amsbound, "Luo, Xiong, Liu, Sun", 2019, "arXiv:1902.09843"),
-    _entry(lookahead, "Zhang, Lucas, Hinton, Ba", 2019, "arXiv:1907.08610", build=_lookahead_adam),
-    _entry(ranger, "Wright", 2019, "arXiv:1908.03265"),
     _entry(lamb, "You et al.", 2020, "arXiv:1904.00962"),
     _entry(radam, "Liu et al.", 2020, "arXiv:1908.03265"),
+    _entry(lookahead, "Zhang, Lucas, Hinton, Ba", 2019, "arXiv:1907.08610", build=_lookahead_adam),
+    _entry(ranger, "Wright", 2019, "https://github.com/lessw2020/Ranger-Deep-Learning-Optimizer"),
 )
 
 
 def family() -> tuple[Entry, ...]:
-    """Every optimizer of the library, in the order of their years.
+    """Every optimizer of the library, older before newer, relatives together.
 
     >>> [entry.name for entry in family() if entry.words == 0]
     ['sgd']

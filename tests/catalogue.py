@@ -1,5 +1,6 @@
 """FAMILY × settings × problems: what the products of the tests run over."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import optax
 import pytest
 
 from gdo_optax.core import Piece
-from gdo_optax.family import Entry, family, get
+from gdo_optax.family import family, get
 from tests import oracles
 
 
@@ -108,8 +109,11 @@ class Case(NamedTuple):
     settings: dict[str, Any]
 
     def tx(self) -> Piece:
-        inner = {"inner": get(i[0])(**i[1]) for k, i in self.settings.items() if k == "inner"}
-        return get(self.name).maker(**{**self.settings, **inner})
+        settings = dict(self.settings)
+        if "inner" in settings:
+            name, inner = settings["inner"]
+            settings["inner"] = get(name)(**inner)
+        return get(self.name).maker(**settings)
 
     def oracle(self, x: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         settings = dict(self.settings)
@@ -120,7 +124,9 @@ class Case(NamedTuple):
 
 
 CASES = [
-    pytest.param(Case(name, settings), id=f"{name}-{i}") for name in SETTINGS for i, settings in enumerate(SETTINGS[name])
+    pytest.param(Case(name, settings), id=f"{name}-{i}")
+    for name in SETTINGS
+    for i, settings in enumerate(SETTINGS[name])
 ]
 
 
@@ -167,10 +173,48 @@ def tree(dtype: Any = jnp.float32, **kwargs: Any) -> dict[str, jax.Array]:
 
 
 def steps_of(dtype: Any = jnp.float32, steps: int = 8) -> list[dict[str, jax.Array]]:
-    """A few gradients as a list of trees; in half precision of a scale that it can hold."""
+    """The first gradients as a list of trees."""
     stacked = gradients(steps=steps)
     return [{k: jnp.asarray(g[t], dtype) for k, g in stacked.items()} for t in range(steps)]
 
 
-def entry_ids(entries: list[Entry]) -> list[str]:
-    return [entry.name for entry in entries]
+@functools.cache
+def step_of(name: str) -> tuple[Piece, Any]:
+    """A method with its defaults, and its jitted update and apply, compiled once for all tests of a process."""
+    tx = get(name)()
+
+    def step(params: Any, state: Any, grads: Any) -> tuple[Any, Any, Any]:
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, updates
+
+    return tx, jax.jit(step)
+
+
+@functools.cache
+def plain(name: str, steps: int = 6) -> Any:
+    """The parameters after the first steps of a method with its defaults."""
+    tx, step = step_of(name)
+    params = tree()
+    state = tx.init(params)
+    for g in steps_of(steps=steps):
+        params, state, _ = step(params, state, g)
+    return params
+
+
+def run(tx: optax.GradientTransformation, params: Any, grads: list[Any], **extra: Any) -> tuple[Any, Any]:
+    """Parameters and state after a few steps, one jitted call each."""
+    state = tx.init(params)
+
+    @jax.jit
+    def step(params: Any, state: Any, g: Any) -> tuple[Any, Any]:
+        updates, state = tx.update(g, state, params, **extra)
+        return optax.apply_updates(params, updates), state
+
+    for g in grads:
+        params, state = step(params, state, g)
+    return params, state
+
+
+def avals(tree: Any) -> Any:
+    """Structure, shapes, dtypes and weak types of a tree of arrays."""
+    return jax.tree.map(lambda a: (a.shape, a.dtype, a.weak_type), tree)

@@ -29,7 +29,7 @@ def adam(
     eps: Hyperparameter = 1e-8,
     eps_root: Hyperparameter = 0.0,
 ) -> Piece:
-    """Adam: an average of gradients over the root of an average of their squares, both corrected for their start at 0.
+    """Adam: the average gradient over its root mean square, both corrected for their start at 0.
 
         mₜ = b1·mₜ₋₁ + (1−b1)·gₜ,    m̂ₜ = mₜ / (1−b1ᵗ)
         vₜ = b2·vₜ₋₁ + (1−b2)·gₜ²,   v̂ₜ = vₜ / (1−b2ᵗ)

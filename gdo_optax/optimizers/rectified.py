@@ -103,7 +103,8 @@ def ranger(
         ValueError: a value outside its range; in the update, no parameters.
         TypeError: a schedule for b2.
 
-    Reference: L. Wright (2019), "New deep learning optimizer, Ranger", with L. Liu et al. (2020), arXiv:1908.03265,
+    Reference: L. Wright (2019), "New deep learning optimizer, Ranger",
+    https://github.com/lessw2020/Ranger-Deep-Learning-Optimizer; with L. Liu et al. (2020), arXiv:1908.03265,
     M. R. Zhang et al. (2019), arXiv:1907.08610, and H. Yong et al. (2020), arXiv:2004.01461.
 
     >>> import jax.numpy as jnp

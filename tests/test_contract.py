@@ -1,0 +1,303 @@
+"""What every method of the family keeps to, wherever it is used: one product over the family."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import gdo_optax
+from gdo_optax.family import Entry
+from tests.catalogue import FAMILY, avals, plain, quadratic, rollout, run, step_of, steps_of, tree
+
+
+pytestmark = pytest.mark.parametrize("entry", FAMILY)
+
+
+def close(a: Any, b: Any, rtol: float = 2e-6, atol: float = 1e-7) -> None:
+    chex.assert_trees_all_close(a, b, rtol=rtol, atol=atol)
+
+
+def test_jit_equals_eager(entry: Entry) -> None:
+    tx, step = step_of(entry.name)
+    params = eager = tree()
+    state = eager_state = tx.init(params)
+    for g in steps_of(steps=7):
+        params, state, updates = step(params, state, g)
+        eager_updates, eager_state = tx.update(g, eager_state, eager)
+        eager = optax.apply_updates(eager, eager_updates)
+        close(updates, eager_updates)
+    close(state, eager_state)
+
+
+def test_scan_equals_loop(entry: Entry) -> None:
+    tx, step = step_of(entry.name)
+    params, grads = tree(), steps_of(steps=7)
+    scanned = rollout(tx, params, jax.tree.map(lambda *g: jnp.stack(g), *grads))
+    state = tx.init(params)
+    for t, g in enumerate(grads):
+        params, state, updates = step(params, state, g)
+        close(updates, jax.tree.map(lambda u, t=t: u[t], scanned))
+
+
+def test_nothing_changes_type_and_nothing_compiles_twice(entry: Entry) -> None:
+    tx, _ = step_of(entry.name)
+    params, grads = tree(), steps_of(steps=4)
+    traces = []
+
+    @jax.jit
+    def step(params: Any, state: Any, g: Any) -> tuple[Any, Any]:
+        traces.append(1)
+        return tx.update(g, state, params)
+
+    state = tx.init(params)
+    first = avals(state)
+    for g in grads:
+        updates, state = step(params, state, g)
+        assert avals(state) == first
+        assert avals(updates) == avals(params)
+    assert len(traces) == 1
+
+
+def test_float64_stays_float64(entry: Entry) -> None:
+    with jax.enable_x64(True):
+        tx = entry()
+        params, [g] = tree(jnp.float64), steps_of(jnp.float64, steps=1)
+        state = tx.init(params)
+        updates, after = jax.jit(tx.update)(g, state, params)
+        assert avals(after) == avals(state)
+        assert {u.dtype for u in jax.tree.leaves(updates)} == {jnp.dtype(jnp.float64)}
+        kept = [a for a in jax.tree.leaves(state) if a.ndim]
+        assert all(a.dtype == jnp.float64 for a in kept)
+
+
+def test_mixed_dtypes_keep_their_own(entry: Entry) -> None:
+    with jax.enable_x64(True):
+        dtypes = dict(zip(tree(), (jnp.float64, jnp.float32, jnp.bfloat16, jnp.float16), strict=True))
+        params = {k: p.astype(dtypes[k]) for k, p in tree(jnp.float64).items()}
+        tx = entry()
+        state = tx.init(params)
+        updates, after = jax.jit(tx.update)(params, state, params)
+        assert {k: u.dtype for k, u in updates.items()} == {k: jnp.dtype(d) for k, d in dtypes.items()}
+        assert avals(after) == avals(state)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=["bf16", "f16"])
+def test_half_precision_computes_in_float32(entry: Entry, dtype: Any) -> None:
+    tx, step = step_of(entry.name)
+    params = tree(dtype)
+    wide = jax.tree.map(lambda p: p.astype(jnp.float32), params)
+    state = wide_state = tx.init(params)
+    assert all(a.dtype in (jnp.float32, jnp.int32) for a in jax.tree.leaves(state))
+    for g in steps_of(dtype, steps=7):
+        wide_g = jax.tree.map(lambda x: x.astype(jnp.float32), g)
+        _, wide_state, expected = step(wide, wide_state, wide_g)
+        _, state, updates = step(params, state, g)
+        assert {u.dtype for u in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
+        chex.assert_tree_all_finite(updates)
+        rounded = jax.tree.map(lambda u: u.astype(dtype).astype(jnp.float32), expected)
+        ulp = float(jnp.finfo(dtype).eps)
+        close(jax.tree.map(lambda u: u.astype(jnp.float32), updates), rounded, rtol=ulp, atol=1e-7)
+    close(state, wide_state)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32], ids=["f16", "bf16", "f32"])
+def test_zero_gradients_move_nothing(entry: Entry, dtype: Any) -> None:
+    settings = {"weight_decay": 0.0} if entry.name == "lamb" or entry.name == "adamw" else {}
+    tx = entry(**settings)
+    params, [g] = tree(dtype), steps_of(dtype, steps=1)
+    nothing, state = jax.tree.map(jnp.zeros_like, params), tx.init(params)
+    step = jax.jit(tx.update)
+    for _ in range(6):
+        updates, state = step(nothing, state, params)
+        assert all(not np.asarray(u, np.float32).any() for u in jax.tree.leaves(updates))
+    updates, state = step(g, state, params)
+    chex.assert_tree_all_finite((updates, state))
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_extreme_gradients_stay_finite(entry: Entry, size: float) -> None:
+    tx, step = step_of(entry.name)
+    params, state = tree(), tx.init(tree())
+    for g in steps_of(steps=4):
+        _, state, updates = step(params, state, jax.tree.map(lambda x: size * jnp.sign(x), g))
+        chex.assert_tree_all_finite((updates, state))
+
+
+def test_a_saturated_count_stays_finite(entry: Entry) -> None:
+    tx, step = step_of(entry.name)
+    params, [*_, g] = tree(), steps_of(steps=1)
+    state = jax.tree.map(
+        lambda a: jnp.full_like(a, jnp.iinfo(jnp.int32).max) if a.dtype == jnp.int32 else a, tx.init(params)
+    )
+    _, after, updates = step(params, state, g)
+    chex.assert_tree_all_finite((updates, after))
+    assert all((a == b).all() for a, b in zip(*map(_counts, (state, after)), strict=True))
+
+
+def _counts(state: Any) -> list[jax.Array]:
+    return [a for a in jax.tree.leaves(state) if a.dtype == jnp.int32]
+
+
+def test_may_be_donated_from_the_first_step(entry: Entry) -> None:
+    tx, step = step_of(entry.name)
+    params = tree()
+    state = tx.init(params)
+    [g] = steps_of(steps=1)
+    expected, _, _ = step(params, state, g)
+
+    def donate(params: Any, state: Any, g: Any) -> tuple[Any, Any]:
+        updates, state = tx.update(g, state, params)
+        return optax.apply_updates(params, updates), state
+
+    donated = jax.jit(donate, donate_argnums=(0, 1))
+    after, _ = donated(params, state, g)
+    assert all(p.is_deleted() for p in jax.tree.leaves((params, state)))
+    close(after, expected)
+
+
+def test_inside_optax_wrappers(entry: Entry) -> None:
+    params, grads = tree(), steps_of(steps=6)
+    labels = jax.tree.map(lambda _: "a", params)
+    everything = jax.tree.map(lambda _: True, params)
+    for wrapped in (
+        optax.partition({"a": optax.masked(entry(), everything)}, labels),
+        optax.apply_if_finite(entry(), 3),
+        optax.chain(optax.identity(), gdo_optax.chain(optax.identity(), entry())),
+    ):
+        close(run(wrapped, params, grads)[0], plain(entry.name))
+
+
+def test_masked_leaves_stay(entry: Entry) -> None:
+    params, grads = tree(), steps_of(steps=6)
+    mask = {"kernel": True, "conv": False, "bias": True, "gain": False}
+    frozen = optax.chain(
+        optax.masked(entry(), mask), optax.masked(optax.set_to_zero(), {k: not m for k, m in mask.items()})
+    )
+    after, _ = run(frozen, params, grads)
+    close(after, {k: plain(entry.name)[k] if m else params[k] for k, m in mask.items()})
+
+
+def test_none_leaves_pass_through(entry: Entry) -> None:
+    tx, step = step_of(entry.name)
+    params, [g] = tree(), steps_of(steps=1)
+    _, _, expected = step(params, tx.init(params), g)
+    hole = {"layer": params, "frozen": None}
+    updates, _ = jax.jit(tx.update)({"layer": g, "frozen": None}, tx.init(hole), hole)
+    close(updates, {"layer": expected, "frozen": None})
+    # a gradient may be missing where there is a parameter
+    updates, after = jax.jit(tx.update)({**g, "bias": None}, tx.init(params), params)
+    close(updates, {**expected, "bias": None})
+    assert avals(after) == avals(tx.init(params))
+
+
+def test_multi_steps_accumulates_the_mean(entry: Entry) -> None:
+    params, grads = tree(), steps_of(steps=6)
+    assert jnp.any(grads[0]["kernel"] != grads[1]["kernel"])
+    pairs = [jax.tree.map(lambda a, b: (a + b) / 2, *pair) for pair in zip(grads[::2], grads[1::2], strict=True)]
+    big, _ = run(entry(), params, pairs)
+    with jax.numpy_dtype_promotion("standard"):  # MultiSteps promotes on its own
+        small, _ = run(optax.MultiSteps(entry(), 2).gradient_transformation(), params, grads)
+    close(small, big, rtol=1e-5, atol=1e-6)
+
+
+def test_flatten_is_one_long_vector(entry: Entry) -> None:
+    params, grads = tree(), steps_of(steps=4)
+    after, _ = run(optax.flatten(entry()), params, grads)
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, params)
+    chex.assert_tree_all_finite(after)
+    if entry.name not in ("lamb", "adafactor", "ranger"):  # these look at whole arrays
+        close(after, plain(entry.name, steps=4))
+
+
+def test_hyperparameters_may_be_injected(entry: Entry) -> None:
+    with jax.enable_x64(True):  # so that the injected numbers are those of the static ones
+        params, grads = tree(jnp.float64), steps_of(jnp.float64, steps=6)
+        expected, _ = run(entry(), params, grads)
+        after, state = run(optax.inject_hyperparams(entry.build)(), params, grads)
+        chex.assert_trees_all_close(after, expected, rtol=1e-9)
+        assert "learning_rate" in state.hyperparams
+
+
+def test_the_learning_rate_may_be_mapped_over(entry: Entry) -> None:
+    params, grads = tree(), steps_of(steps=3)
+    rates = jnp.array([1e-3, 1e-2])
+
+    def final(rate: jax.Array) -> Any:
+        tx = entry(learning_rate=rate)
+        state = tx.init(params)
+        p = params
+        for g in grads:
+            updates, state = tx.update(g, state, p)
+            p = optax.apply_updates(p, updates)
+        return p
+
+    mapped = jax.jit(jax.vmap(final))(rates)
+    one = jax.jit(final)
+    for i, rate in enumerate(rates):
+        close(jax.tree.map(lambda m, i=i: m[i], mapped), one(rate), rtol=1e-5)
+    close(one(rates[0]), run(entry(learning_rate=1e-3), params, grads)[0], rtol=1e-5)
+
+
+def test_a_schedule_is_evaluated_from_zero(entry: Entry) -> None:
+    params, grads = tree(), steps_of(steps=4)
+
+    def halving(count: Any) -> jax.Array:
+        return jnp.where(jnp.asarray(count) < 2, 1e-2, 5e-3)
+
+    grads = jax.tree.map(lambda *g: jnp.stack(g), *grads)
+    scheduled, constant = (rollout(entry(learning_rate=rate), params, grads) for rate in (halving, 1e-2))
+    for k in params:
+        close(scheduled[k][:2], constant[k][:2])
+    assert any((scheduled[k][2] != constant[k][2]).any() for k in params)
+
+
+def test_extra_arguments_are_ignored(entry: Entry) -> None:
+    params, grads = tree(), steps_of(steps=2)
+    close(run(entry(), params, grads, value=jnp.float32(1.0))[0], plain(entry.name, steps=2))
+
+
+def test_abstract_parameters_make_the_same_state(entry: Entry) -> None:
+    tx, params = entry(), tree(jnp.bfloat16)
+    shapes = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
+    like = jax.tree.map(lambda a: (a.shape, a.dtype), tx.init(params))
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), tx.init(shapes)) == like
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), jax.eval_shape(tx.init, params)) == like
+
+
+def test_tree_map_params_finds_the_memories(entry: Entry) -> None:
+    tx, params = entry(), tree()
+    state = tx.init(params)
+    marked = optax.tree_map_params(tx, lambda a: a + 1, state)
+    for (path, before), after in zip(jax.tree.leaves_with_path(state), jax.tree.leaves(marked), strict=True):
+        of_a_parameter = any(getattr(key, "key", None) in params for key in path)
+        assert (after == (before + 1 if of_a_parameter else before)).all()
+
+
+def test_an_empty_tree_is_no_trouble(entry: Entry) -> None:
+    tx = entry()
+    updates, state = tx.update({}, tx.init({}), {})
+    assert updates == {}
+    assert avals(state) == avals(tx.init({}))
+
+
+def test_empty_and_single_arrays(entry: Entry) -> None:
+    tx = entry()
+    params = {"none": jnp.zeros((0, 3)), "one": jnp.ones((1, 1, 1)), "rank5": jnp.ones((1, 2, 1, 2, 2))}
+    updates, _ = jax.jit(tx.update)(params, tx.init(params), params)
+    chex.assert_trees_all_equal_shapes_and_dtypes(updates, params)
+    chex.assert_tree_all_finite(updates)
+
+
+def test_goes_downhill(entry: Entry) -> None:
+    params = tree()
+    grad = jax.jit(jax.grad(quadratic))
+    tx, step = step_of(entry.name)
+    p, state = params, tx.init(params)
+    for _ in range(30):
+        p, state, _ = step(p, state, grad(p))
+    assert quadratic(p) < quadratic(params)
+    assert quadratic(gdo_optax.eval_params(state, p)) < quadratic(params)
