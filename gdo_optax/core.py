@@ -16,7 +16,7 @@ from chex import Array, ArrayTree, Numeric
 from gdo_optax import ranges
 from gdo_optax.arithmetic import as_dtype, copy, wide_dtype
 from gdo_optax.recipe import Call, recipe
-from gdo_optax.trees import absent, columns, each, rounded, widened
+from gdo_optax.trees import absent, columns, each, replaced, rounded, widened
 
 
 P = ParamSpec("P")
@@ -299,5 +299,5 @@ def eval_params(state: Any, params: ArrayTree) -> ArrayTree:
     nodes, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=lambda s: isinstance(s, Weights))
     second = [(len(path), node.weights) for path, node in nodes if isinstance(node, Weights)]
     for _, tree in sorted(second, key=lambda s: -s[0]):
-        params = each(lambda p, w: p if absent(w) else w.astype(jnp.result_type(p)), params, tree)
+        params = replaced(params, by=tree)
     return params

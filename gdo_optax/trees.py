@@ -59,6 +59,22 @@ def overlaid(mask: Mask, tree: ArrayTree, below: ArrayTree) -> ArrayTree:
     return jax.tree.map(lambda m, x, y: x if m else y, _mask_of(mask, below), tree, below)
 
 
+def replaced(tree: ArrayTree, by: ArrayTree) -> ArrayTree:
+    """`tree` with the arrays that `by` holds at the same paths; the two may differ in the classes of their nodes."""
+    arrays = {_names(path): x for path, x in jax.tree.leaves_with_path(by, is_leaf=absent)}
+
+    def at(path: tuple, x: Any) -> Any:
+        prefixes = (_names(path[:n]) for n in range(len(path), -1, -1))
+        new = next((arrays[p] for p in prefixes if p in arrays), None)
+        return x if absent(new) else new.astype(jnp.result_type(x))
+
+    return jax.tree.map_with_path(at, tree)
+
+
+def _names(path: tuple) -> tuple[str, ...]:
+    return tuple(map(str, path))
+
+
 def _mask_of(mask: Mask, tree: ArrayTree) -> Any:
     # some model classes are trees that can be called: only a leaf is taken for a function
     return mask(tree) if callable(mask) and jax.tree_util.all_leaves([mask]) else mask
