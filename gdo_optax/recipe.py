@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 
-WIDTH = 100
+WIDTH = 110
 
 
 class Call(NamedTuple):

@@ -94,7 +94,7 @@ def test_lookahead_without_its_pair_of_parameters() -> None:
 
 
 def test_an_outlier_is_not_remembered_forever() -> None:
-    """optax corrects before the maximum, so that the first squared gradient stays: there steps end up 32 times small."""
+    """optax corrects before the maximum: the first squared gradient stays, and steps end up many times too small."""
     grads = {"x": jnp.concatenate([jnp.full((1, 4), 100.0), jnp.full((500, 4), 0.1)])}
     params = {"x": jnp.zeros(4)}
     ours, theirs = (np.abs(rollout(tx, params, grads)["x"][-1]) for tx in (g.amsgrad(1.0), optax.amsgrad(1.0)))

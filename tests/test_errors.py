@@ -1,0 +1,107 @@
+"""A wrong input is answered where it is made, with what is legal and the likely slip."""
+
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import gdo_optax as g
+from gdo_optax.family import family
+from gdo_optax.ranges import RANGES
+
+
+def outside(name: str) -> list[Any]:
+    legal = RANGES[name]
+    values: list[Any] = [float("nan"), "0.1", None, [0.1], True, 1j, jnp.ones(3)]
+    values += [legal.low - 1, float("-inf")] if legal.low > -np.inf else [float("inf")]
+    values += [legal.low] if "[" not in legal.closed and legal.low > -np.inf else []
+    values += [legal.high + 1] if legal.high < np.inf else [float("inf")]
+    values += [legal.high] if "]" not in legal.closed and legal.high < np.inf else []
+    values += [2.5] if legal.integer else []
+    values += [] if legal.schedule else [lambda count: 0.1]
+    return values
+
+
+def wrong_calls() -> list[Any]:
+    calls = []
+    for entry in family():
+        for name in inspect.signature(entry.maker).parameters:
+            if name in RANGES:
+                calls += [
+                    pytest.param(entry, name, v, id=f"{entry.name}-{name}-{i}") for i, v in enumerate(outside(name))
+                ]
+    return calls
+
+
+@pytest.mark.parametrize(("entry", "name", "value"), wrong_calls())
+def test_values_outside_their_range(entry: Any, name: str, value: Any) -> None:
+    inner = {"inner": g.sgd(0.1)} if entry.name == "lookahead" else {}
+    if name in ("b1", "b2") and callable(value):
+        pytest.fail("a schedule is legal there")
+    with pytest.raises((ValueError, TypeError)) as error:
+        entry.maker(**inner, **{name: value})
+    assert f"{entry.name}: {name}=" in str(error.value) or f"{entry.name}: {name} " in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_legal_ends_are_legal() -> None:
+    g.adam(0.0, b1=0.0, b2=0.0, eps=0.0)
+    g.lookahead(g.sgd(), sync_period=1, slow_step_size=1.0)
+    g.radam(threshold=4)
+    g.adafactor(decay_rate=1.0)
+    g.adam(np.float32(0.1), b1=jnp.float32(0.9), b2=np.float64(0.99))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: g.adam(0.1, b1=1.5), ValueError, r"adam: b1=1.5 is outside \[0, 1\): it is the weight of the past"),
+        (lambda: g.adam(-0.1), ValueError, r"adam: learning_rate=-0.1 .* downhill by itself"),
+        (lambda: g.adam("0.1"), TypeError, r"adam: learning_rate='0.1' is not a number or a schedule"),
+        (lambda: g.adam(jnp.ones(7)), TypeError, r"shape \(7,\), but is one number: .* jax.vmap"),
+        (lambda: g.adam(0.1, eps=-8), ValueError, r"eps=-8 .* such as 1e-8, not its exponent"),
+        (lambda: g.adam(0.1, lr=0.1), TypeError, r"adam: no argument lr=; did you mean learning_rate=\?"),
+        (lambda: g.adam(0.1, beta1=0.9), TypeError, r"did you mean b1=\?"),
+        (lambda: g.adamw(0.1, weight_deacy=0.1), TypeError, r"did you mean weight_decay=\?"),
+        (lambda: g.adam(0.1, 0.9, 0.9, 0.9, 0.9, 0.9), TypeError, r"adam: too many positional arguments; it takes \("),
+        (lambda: g.chain(g.adam), TypeError, r"adam is no gradient transformation: call it, adam\(…\)"),
+        (lambda: g.chain(g.adam(0.1), 0.5), TypeError, r"0.5 is no gradient transformation"),
+        (lambda: g.lookahead(g.adam), TypeError, r"call it, adam"),
+        (lambda: g.adaptive([g.ema], []), TypeError, r"ema is no gradient transformation: call it"),
+        (lambda: g.radam(0.1, b2=lambda count: 0.9), TypeError, r"rectify: decay cannot be a schedule"),
+        (lambda: g.nadam(0.1, b1=lambda count: 0.9), TypeError, r"nadam: b1 cannot be a schedule"),
+        (lambda: g.adabound(lambda count: 0.1 * count), ValueError, r"learning_rate\(0\) is 0, but the bounds follow"),
+        (lambda: g.adadelta(rho=lambda count: 0.9), TypeError, r"rho=.* is not a number \(no schedule\)"),
+        (lambda: g.get("radm"), KeyError, r"no optimizer 'radm'; did you mean radam\?"),
+        (lambda: g.get("zzz"), KeyError, r"did you mean sgd, momentum, "),
+    ],
+)
+def test_the_message_says_what_to_write(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_traced_values_pass_unchecked() -> None:
+    assert jax.jit(lambda b: g.adam(0.1, b1=b).init(jnp.zeros(1)))(2.0)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb", "adafactor", "lookahead", "ranger"])
+def test_missing_parameters(name: str) -> None:
+    tx = g.get(name)()
+    with pytest.raises(ValueError, match=r"reads the parameters: call update\(updates, state, params\)"):
+        tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
+
+
+def test_gradients_of_another_structure() -> None:
+    tx = g.adamw(0.1)
+    params = {"a": jnp.ones(2), "b": jnp.ones(2)}
+    with pytest.raises(ValueError, match="b"):
+        tx.update({"a": jnp.ones(2)}, tx.init(params), params)
+
+
+def test_optax_transformations_that_are_no_pieces_are_welcome() -> None:
+    assert g.chain(optax.sgd(0.1)).init(jnp.ones(1)) is not None

@@ -1,0 +1,144 @@
+"""The house rules that can be checked: imports one way, every public name documented, tables that tell the truth."""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gdo_optax
+from gdo_optax.__main__ import main, table
+from gdo_optax.family import Entry, family
+from tests.catalogue import FAMILY
+
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "gdo_optax"
+PUBLIC = {k: v for k, v in vars(gdo_optax).items() if not k.startswith("_") and not inspect.ismodule(v)}
+LAYERS = [
+    ["arithmetic", "ranges", "recipe", "schedules"],
+    ["trees"],
+    ["core"],
+    ["combinators"],
+    ["pieces"],
+    ["optimizers"],
+    ["family"],
+    ["__init__", "__main__"],
+]
+
+
+def layer(module: str) -> int:
+    return next(i for i, names in enumerate(LAYERS) if module.split(".")[0] in names)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    own = layer(str(path.relative_to(PACKAGE).with_suffix("")).replace("/", "."))
+    imported = {
+        node.module if alias is None or node.module != "gdo_optax" else f"gdo_optax.{alias.name}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gdo_optax")
+        for alias in node.names
+    }
+    for module in imported:
+        other = layer(module.removeprefix("gdo_optax."))
+        same_folder = own == other and path.parent != PACKAGE
+        assert other < own or same_folder, f"{path.name} imports {module}"
+
+
+def test_runtime_imports_are_the_declared_ones() -> None:
+    allowed = {"jax", "optax", "chex", "numpy", "gdo_optax"} | set(sys.stdlib_module_names)
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert {n.split(".")[0] for n in names} <= allowed, path
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_are_documented(name: str) -> None:
+    doc = inspect.getdoc(PUBLIC[name]) or ""
+    assert doc
+    if inspect.isfunction(PUBLIC[name]) or isinstance(PUBLIC[name], type):
+        assert ">>> " in doc or name == "Piece", "a doctest of a few numbers"
+
+
+@pytest.mark.parametrize("entry", FAMILY)
+def test_an_entry_tells_all(entry: Entry) -> None:
+    doc = inspect.getdoc(entry.maker) or ""
+    assert entry.idea
+    assert entry.equation
+    assert "Args:" in doc
+    assert "Raises:" in doc
+    assert str(entry.paper.year) in entry.reference
+    assert entry.paper.link in entry.reference or entry.paper.link in ("Coursera",)
+    for name in inspect.signature(entry.maker).parameters:
+        assert re.search(rf"\b{name}\b.*: ", doc.partition("Args:")[2]), f"{name} is not described"
+    assert next(iter(inspect.signature(entry.maker).parameters)) in ("learning_rate", "inner")
+    assert len(inspect.signature(entry.maker).parameters) <= 9
+
+
+def test_names_are_unique_and_public() -> None:
+    names = [entry.name for entry in family()]
+    assert len(set(names)) == len(names) == 18
+    assert all(getattr(gdo_optax, name) is gdo_optax.get(name).maker for name in names)
+
+
+def test_the_readme_holds_the_family_table() -> None:
+    assert table() in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_prints_what_is_printed() -> None:
+    """The recipe below "compose your own" is checked by the README's doctest; its links lead somewhere."""
+    readme = (ROOT / "README.md").read_text()
+    for link in re.findall(r"\]\((?!https?://|#)([^)]+)\)", readme):
+        assert (ROOT / link).exists(), link
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in family()])
+def test_show(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", name]) == 0
+    out = capsys.readouterr().out
+    entry = gdo_optax.get(name)
+    for part in (entry.idea, entry.equation, "recipe", "defaults", "state", "reference", entry.reference):
+        assert part in out
+    assert str(entry()).splitlines()[0] in out
+
+
+def test_listing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [entry.name for entry in family()]
+
+
+def test_an_unknown_name_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "radm"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "no optimizer 'radm'; did you mean radam?\n"
+    assert captured.out == ""
+
+
+def test_the_command_line_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gdo_optax", "show", "adam"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert "scale_by_learning_rate(0.001)" in done.stdout
+
+
+def test_the_version_is_one() -> None:
+    assert f'version = "{gdo_optax.__version__}"' in (ROOT / "pyproject.toml").read_text()
+    assert gdo_optax.__version__ in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_module_imports() -> None:
+    modules: list[Any] = [
+        importlib.import_module(".".join(p.relative_to(ROOT).with_suffix("").parts))
+        for p in PACKAGE.rglob("*.py")
+        if p.name != "__main__.py"
+    ]
+    assert all(m.__doc__ for m in modules)

@@ -1,0 +1,280 @@
+"""Arithmetic where float32 needs care, against exact values; and the papers' own numbers."""
+
+import decimal
+import math
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import gdo_optax as g
+from gdo_optax import arithmetic
+from tests.catalogue import rollout, tree
+
+
+def exact_rho(t: int, beta: float) -> float:
+    with decimal.localcontext(prec=50):
+        b = decimal.Decimal(beta)
+        return float(2 / (1 - b) - 1 - 2 * t * b**t / (1 - b**t))
+
+
+@pytest.mark.parametrize("beta", [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999])
+def test_rho_does_not_cancel(beta: float) -> None:
+    times = [*range(1, 40), 100, 1000, 2000, 5000, 20_000, 100_000]
+    exact = np.array([exact_rho(t, beta) for t in times])
+    for x64, ulps in ((False, 8 * 2**-23), (True, 64 * 2**-52)):
+        with jax.enable_x64(x64):
+            rho, rho_inf = arithmetic.sma_length(jnp.array(times, float), beta)
+            assert np.max(np.abs(np.float64(rho) - exact) / exact) < ulps
+            assert rho_inf == 2 / (1 - beta) - 1
+
+
+def test_rho_with_a_traced_beta() -> None:
+    traced = jax.jit(lambda b: arithmetic.sma_length(jnp.arange(1.0, 9.0), b)[0])(jnp.float32(0.99))
+    np.testing.assert_allclose(traced, arithmetic.sma_length(jnp.arange(1.0, 9.0), 0.99)[0], rtol=1e-4)
+    assert np.isfinite(arithmetic.sma_length(jnp.arange(1.0, 9.0), 0)[0]).all()
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.1, 0.9, 0.999, 0.9999999])
+def test_the_weight_of_the_past(beta: float) -> None:
+    times = np.array([1, 2, 7, 100, 10_000, 2**24])
+    exact = -np.expm1(times * math.log(beta)) if beta else np.ones(6)
+    np.testing.assert_allclose(arithmetic.weight_of_past(jnp.array(times, float), beta), exact, rtol=4e-7)
+
+
+def test_averages_keep_small_and_large_betas() -> None:
+    m, x = jnp.array([1e8, 1e-8, 1.0]), jnp.array([1e-8, 1e8, 3.0])
+    for beta in (0.0, 0.1, 0.5, 0.9, 0.999):
+        exact = beta * np.float64(m) + (1 - beta) * np.float64(x)
+        for b in (beta, jnp.float32(beta)):
+            np.testing.assert_allclose(arithmetic.average(m, x, b), exact, rtol=2e-5 if b is not beta else 4e-7)
+
+
+def test_squares_stay_finite_and_nans_stay() -> None:
+    big = jnp.array([3e38, -jnp.inf, jnp.nan, 1e-30, 2.0])
+    np.testing.assert_array_equal(np.isnan(arithmetic.square(big)), [False, False, True, False, False])
+    assert float(arithmetic.square(big)[0]) == float(jnp.finfo(jnp.float32).max) / 4
+    assert arithmetic.square(jnp.array([3 + 4j]))[0] == 25
+
+
+def test_reciprocals_of_nothing() -> None:
+    np.testing.assert_array_equal(arithmetic.reciprocal(jnp.array([0.0, 4.0, jnp.nan])), [0, 0.25, np.nan])
+    np.testing.assert_array_equal(arithmetic.inverse_root(jnp.array([0.0, 4.0]), 0, 0.0), [0, 0.5])
+    np.testing.assert_array_equal(arithmetic.inverse_root(jnp.array([0.0, 4.0]), jnp.float32(0), 0.0), [0, 0.5])
+    np.testing.assert_allclose(arithmetic.inverse_root(jnp.array([0.0, 3.0]), 0.5, 1.0), [1 / 1.5, 1 / 2.5])
+
+
+def test_norms_at_zero_have_a_derivative() -> None:
+    assert arithmetic.norm(jnp.zeros(3)) == 0
+    assert (jax.grad(arithmetic.norm)(jnp.zeros(3)) == 0).all()
+    assert float(arithmetic.norm(jnp.array([3.0, 4.0]))) == 5
+    assert np.isfinite(arithmetic.norm(jnp.full(3, 3e38)))
+
+
+def first_step(tx: optax.GradientTransformation, gradient: float = 1.0) -> float:
+    x = jnp.zeros(1)
+    return -float(tx.update(jnp.full(1, gradient), tx.init(x), x)[0][0])
+
+
+@pytest.mark.parametrize(
+    ("tx", "size"),
+    [
+        (lambda: g.adam(1.0), 1.0),
+        (lambda: g.adadelta(), 4.472e-3),
+        (lambda: g.rmsprop(1.0), 3.1623),
+        (lambda: g.nadam(1.0, b1=0.9), 1.3104),
+        (lambda: g.chain(g.nadam(1.0, b1=0.9), g.scale(0.999**-0.5)), 1.3111),
+        (lambda: g.adagrad(1.0), 1.0),
+        (lambda: g.adamax(1.0), 1.0),
+        (lambda: g.chain(g.scale_by_rms(0.999, eps=0), g.scale(-0.1)), 3.1623),
+    ],
+    ids=["adam", "adadelta", "rmsprop", "nadam", "nadam-with-the-stray-factor", "adagrad", "adamax", "uncorrected"],
+)
+def test_first_steps_of_the_papers(tx: Any, size: float) -> None:
+    """With a gradient of 1; 1.3111 is Nadam with the factor b2 of Dozat's Algorithm 2, which we leave out."""
+    assert first_step(tx()) == pytest.approx(size, rel=1e-4)
+
+
+def test_radam_adapts_from_step_six() -> None:
+    """rho first reaches 4 at t = 5 and 5 at t = 6; the values of r are those of the paper's formula."""
+    table = {5: 0.01731, 6: 0.02582, 10: 0.0490, 100: 0.2153, 1000: 0.6453, 2000: 0.8284, 5000: 0.9829}
+    with jax.enable_x64(True):
+        state = g.rectify(0.999, threshold=4.0).init(None)
+        for t, r in table.items():
+            at = state._replace(count=jnp.int32(t - 1))
+            value = g.rectify(0.999, threshold=4.0).update(jnp.full(1, 2.0), at)[0][0]
+            assert float(value) == pytest.approx(2 * r, rel=3e-3)
+        for t, adapts in ((5, False), (6, True)):
+            value = g.rectify(0.999).update(jnp.full(1, 2.0), state._replace(count=jnp.int32(t - 1)))[0][0]
+            assert (value != 1) == adapts
+
+
+def test_bounds_of_adabound() -> None:
+    tx = g.clip_by_bounds(0.1, gamma=1e-3)
+    for t, low, high in ((1, 1e-4, 100.1), (1000, 0.05, 0.2), (100_000, 0.099, 0.101)):
+        state = tx.init(None)._replace(count=jnp.int32(t - 1))
+        clipped, _ = tx.update(jnp.array([0.0, 1e9]), state)
+        np.testing.assert_allclose(clipped, [low, high], rtol=2e-3)
+
+
+def test_adabound_follows_its_schedule() -> None:
+    falling = lambda count: jnp.asarray(0.1, float) / (1 + jnp.asarray(count, float))  # noqa: E731
+    grads, x = {"x": jnp.full((50, 1), 1e-9)}, {"x": jnp.zeros(1)}
+    late = rollout(g.adabound(falling, final_learning_rate=0.5, gamma=1e9), x, grads)["x"][-1]
+    average = 1e-9 * (1 - 0.9**50)
+    assert float(late[0]) == pytest.approx(-0.5 / 50 * average, rel=1e-4)
+
+
+def test_adafactor_is_exact_on_rank_one() -> None:
+    x = jnp.outer(jnp.array([1.0, 3.0, 0.5]), jnp.array([2.0, 1e-3]))
+    v, state = g.factored_ema().update(x, g.factored_ema().init(x))
+    np.testing.assert_allclose(v, x, rtol=1e-6)
+    assert jax.tree.map(jnp.shape, state.memory) == {"row": (3,), "col": (2,)}
+
+
+def test_adafactors_clipping_tames_an_outdated_average() -> None:
+    """After 1000 gradients of 1 one of 100: Adam with b1 = 0 steps 24 times too far, a clipped update once."""
+    grads = {"x": jnp.concatenate([jnp.ones((1000, 3)), jnp.full((1, 3), 100.0)])}
+    x = {"x": jnp.zeros(3)}
+    assert float(-rollout(g.adam(1.0, b1=0.0), x, grads)["x"][-1][0]) == pytest.approx(24.394, rel=1e-3)
+    clipped = g.chain(g.scale_by_adam(b1=0.0), g.clip_by_block_rms(1.0))
+    assert float(rollout(clipped, x, grads)["x"][-1][0]) == pytest.approx(1, rel=1e-6)
+
+
+def test_lamb_moves_a_layer_by_the_rate() -> None:
+    params = tree()
+    tx = g.lamb(0.01)
+    updates, _ = tx.update(params, tx.init(params), params)
+    for u, p in zip(jax.tree.leaves(updates), jax.tree.leaves(params), strict=True):
+        assert float(jnp.linalg.norm(u.ravel())) == pytest.approx(0.01 * float(jnp.linalg.norm(p.ravel())), rel=1e-5)
+
+
+def test_lamb_moves_a_layer_that_starts_at_zero() -> None:
+    tx, zeros = g.lamb(0.01), jnp.zeros(3)
+    assert (tx.update(jnp.ones(3), tx.init(zeros), zeros)[0] < 0).all()
+
+
+def test_lookahead_with_a_full_step_is_its_inner_optimizer() -> None:
+    params, grads = tree(), jax.tree.map(lambda p: jnp.stack([p] * 12), tree(seed=5))
+    inner, outer = (rollout(tx, params, grads) for tx in (g.adam(0.1), g.lookahead(g.adam(0.1), slow_step_size=1.0)))
+    chex.assert_trees_all_equal(inner, outer)
+
+
+def test_lookahead_reduces_the_variance_of_the_noisy_quadratic() -> None:
+    """Proposition 2: with rate 0.1, k = 5 and α = 0.5 the variance of the slow weights is 0.4430 of SGD's."""
+    noise = jax.random.normal(jax.random.key(0), (1500, 4000))
+
+    def step(carry: Any, c: jax.Array) -> Any:
+        fast, state = carry
+        updates, state = tx.update(fast - c, state, fast)
+        return (fast + updates, state), g.eval_params(state, fast)
+
+    variances = []
+    for tx in (g.sgd(0.1), g.lookahead(g.sgd(0.1))):
+        x = jnp.zeros(4000)
+        _, slow = jax.lax.scan(step, (x, tx.init(x)), noise)
+        variances.append(float(jnp.var(slow[500::50])))
+    assert variances[1] / variances[0] == pytest.approx(0.4430, rel=0.03)
+
+
+def test_adadelta_has_the_units_of_the_parameters() -> None:
+    """Parameters in other units (p → c·p, so g → g/c, and ε of both roots in its units) give steps in those units."""
+    grads = jax.random.normal(jax.random.key(1), (20, 3))
+    one = rollout(_adadelta(1e-6, 1e-6), jnp.zeros(3), grads)
+    other = rollout(_adadelta(1e-6 / 8.0**2, 1e-6 * 8.0**2), jnp.zeros(3), grads / 8.0)
+    np.testing.assert_allclose(other, 8.0 * one, rtol=1e-5)
+
+
+def _adadelta(eps_gradient: float, eps_update: float) -> g.Piece:
+    return g.chain(
+        g.adaptive(direction=[], scale=[g.square(), g.ema(0.95), g.inverse_root(0, eps_root=eps_gradient)]),
+        g.scale_by_past_updates(0.95, eps_update),
+    )
+
+
+@pytest.mark.parametrize("name", ["adam", "adamax", "rmsprop", "lamb", "radam"])
+def test_the_scale_of_the_gradient_does_not_matter(name: str) -> None:
+    settings = {"eps": 0.0} | ({"threshold": 4.0} if name == "radam" else {})
+    grads = jax.random.normal(jax.random.key(2), (30, 4))
+    x = jnp.ones(4)
+    one, other = (rollout(g.get(name)(0.01, **settings), x, c * grads) for c in (1.0, 1024.0))
+    adapted = slice(4, None) if name == "radam" else slice(None)
+    if name == "radam":  # its first steps are plain momentum, and take the scale along
+        np.testing.assert_allclose(other[:4], 1024 * one[:4], rtol=1e-5)
+    np.testing.assert_allclose(other[adapted], one[adapted], rtol=2e-6, atol=1e-9)
+
+
+def test_centralize_for_flax_kernels() -> None:
+    """Each output unit's gradient sums to 0, the output being the last axis; vectors are left alone."""
+    dense, conv = jax.random.normal(jax.random.key(3), (5, 4)), jax.random.normal(jax.random.key(4), (3, 3, 2, 4))
+    np.testing.assert_allclose(g.centralize().update(dense, ())[0].sum(0), 0, atol=1e-6)
+    np.testing.assert_allclose(g.centralize().update(conv, ())[0].sum((0, 1, 2)), 0, atol=1e-6)
+    np.testing.assert_allclose(g.centralize(out_axis=0).update(dense, ())[0].sum(1), 0, atol=1e-6)
+    assert (g.centralize().update(dense[0], ())[0] == dense[0]).all()
+
+
+def test_the_marginal_value_of_adaptive_methods() -> None:
+    """Wilson et al. (2017): with one or five features of its own per example, adaptive methods learn to say yes.
+
+    All reach zero training loss; on a new example an adaptive method scores 0.75 or 0.25, both positive, and gradient
+    descent +0.985 or −0.881.
+    """
+    n = 50
+    y = np.where(np.random.default_rng(0).permutation(n) < 31, 1.0, -1.0)
+    features = np.zeros((n, 3 + 5 * n))
+    features[:, 0], features[:, 1:3] = y, 1
+    for i, label in enumerate(y):
+        features[i, 3 + 5 * i : 3 + 5 * i + (1 if label > 0 else 5)] = 1
+    with jax.enable_x64(True):
+        x, y = jnp.array(features), jnp.array(y)
+
+        def scores(tx: optax.GradientTransformation, steps: int) -> list[float]:
+            def step(_: int, carry: Any) -> Any:
+                w, state = carry
+                updates, state = tx.update(x.T @ (x @ w - y) / n, state, w)
+                return w + updates, state
+
+            w = jnp.zeros(x.shape[1])
+            w, _ = jax.lax.fori_loop(0, steps, step, (w, tx.init(w)))
+            assert float(jnp.max(jnp.abs(x @ w - y))) < 2e-3
+            return [float(label * w[0] + w[1] + w[2]) for label in (1.0, -1.0)]
+
+        for tx, steps in ((g.adagrad(0.02), 3000), (g.adam(1e-3), 3000), (g.rmsprop(1e-4, decay=0.99), 4000)):
+            assert scores(tx, steps) == pytest.approx([0.75, 0.25], abs=2e-3)
+        assert scores(g.sgd(0.1), 20_000) == pytest.approx([0.985, -0.881], abs=2e-3)
+        assert scores(g.momentum(0.05), 5000) == pytest.approx([0.985, -0.881], abs=2e-3)
+
+
+def test_amsgrad_where_adam_goes_to_the_worst_point() -> None:
+    """Reddi et al. (2018), Theorem 1 with C = 3 on [-1, 1]: Adam ends at +1, AMSGrad at the optimum −1."""
+    c = 3.0
+    grads = jnp.where(jnp.arange(1, 60_001) % 3 == 1, c, -1.0)
+
+    def end(direction: list, scale: list) -> float:
+        tx = g.chain(g.adaptive(direction, scale), g.scale(lambda count: -1 / jnp.sqrt(count.astype(float) + 1)))
+
+        def step(carry: Any, gradient: jax.Array) -> Any:
+            x, state = carry
+            update, state = tx.update(gradient, state, x)
+            return (jnp.clip(x + update, -1, 1), state), None
+
+        x = jnp.zeros(())
+        return float(jax.lax.scan(step, (x, tx.init(x)), grads)[0][0])
+
+    b2 = 1 / (1 + c**2)
+    assert end([], [g.square(), g.ema(b2), g.inverse_root(0)]) > 0.98
+    assert end([], [g.square(), g.ema(b2), g.running_max(), g.inverse_root(0)]) < -0.98
+
+
+def test_float32_stays_close_for_long() -> None:
+    """Adam over 5,000 steps within 16 ulps (normwise) of float64, from the first step on; optax is at 85 and 55."""
+    grads = np.random.default_rng(0).standard_normal((5000, 8))
+    with jax.enable_x64(True):
+        exact = np.asarray(rollout(g.adam(1.0), jnp.zeros(8), jnp.asarray(grads, jnp.float32).astype(jnp.float64)))
+    single = np.float64(rollout(g.adam(1.0), jnp.zeros(8), jnp.asarray(grads, jnp.float32)))
+    ulps = np.max(np.abs(single - exact), 1) / (2.0**-23 * np.max(np.abs(exact), 1))
+    assert ulps.max() < 16

@@ -1,0 +1,145 @@
+"""The state: where things lie, that the layout is a contract, and what a combinator makes of names."""
+
+from pathlib import Path
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import gdo_optax as g
+from gdo_optax.family import family
+from tests.catalogue import FAMILY, steps_of, tree
+
+
+GOLDEN = Path(__file__).parent / "golden" / "state_paths.txt"
+
+
+def layout() -> str:
+    """Every optimizer's state paths for one kernel and one bias."""
+    params = {"kernel": jax.ShapeDtypeStruct((3, 4), jnp.bfloat16), "bias": jax.ShapeDtypeStruct((4,), jnp.float32)}
+    lines = []
+    for entry in family():
+        lines.append(entry.name)
+        for path, a in jax.tree.leaves_with_path(jax.eval_shape(entry().init, params)):
+            lines.append(f"    {jax.tree_util.keystr(path)}: {a.dtype}{list(a.shape)}")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_layout_is_a_contract() -> None:
+    """A change here breaks checkpoints: edit the golden file by hand, with a line in the changelog."""
+    assert layout() == GOLDEN.read_text()
+
+
+@pytest.mark.parametrize("entry", FAMILY)
+def test_state_holds_no_more_than_it_says(entry: Any) -> None:
+    state = entry().init({"kernel": jnp.zeros((1024, 1024))})
+    assert sum(a.size for a in jax.tree.leaves(state)) / 2**20 == pytest.approx(entry.words)
+
+
+def test_a_piece_that_remembers_nothing_changes_no_checkpoint() -> None:
+    params = tree()
+    plain = g.chain(g.ema(0.9), g.scale_by_learning_rate(0.1)).init(params)
+    more = g.chain(
+        g.centralize(), optax.clip(1.0), g.ema(0.9), g.chain(g.scale(2.0)), g.trust_ratio(),
+        g.add_decayed_weights(0.1, mask={"kernel": True, "conv": True, "bias": False, "gain": False}),
+        g.scale_by_learning_rate(0.1),
+    ).init(params)  # fmt: skip
+    chex.assert_trees_all_equal(plain, more)
+
+
+def test_names_in_a_chain() -> None:
+    tx = g.chain(g.ema(0.9), g.ema(0.8), optax.ema(0.9), g.chain(g.ema(0.7)), optax.scale_by_adam())
+    assert sorted(tx.init(tree())) == ["chain", "ema", "ema#2", "ema#3", "scale_by_adam"]
+
+
+def test_another_optimizers_state_is_refused() -> None:
+    params = tree()
+    with pytest.raises(ValueError, match=r"another optimizer's: it holds \['scale_by_adam'\], not \['trace'\]"):
+        g.momentum(0.1).update(params, g.adam(0.1).init(params), params)
+    with pytest.raises(ValueError, match="another optimizer's: it holds tuple"):
+        g.momentum(0.1).update(params, optax.adam(0.1).init(params), params)
+
+
+def test_parallel_hands_outputs_to_later_branches() -> None:
+    seen = {}
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        seen.update(extra)
+        return updates, state
+
+    spy = optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+    tx = g.parallel(jnp.add, first=[g.scale(2.0)], second=[spy])
+    out, _ = tx.update(jnp.ones(2), tx.init(jnp.ones(2)), value=3.0)
+    assert (out == 3).all()
+    assert (seen["first"] == 2).all()
+    assert seen["value"] == 3.0
+
+
+def test_masked_reaches_the_memory_too() -> None:
+    params = tree()
+    mask = {"kernel": True, "conv": False, "bias": True, "gain": False}
+    tx = g.masked(g.adam(0.1), mask)
+    assert sum(a.ndim > 0 for a in jax.tree.leaves(tx.init(params))) == 4
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert (updates["conv"] == params["conv"]).all()
+    assert (updates["kernel"] != params["kernel"]).any()
+    by_function = g.masked(g.adam(0.1), lambda t: jax.tree.map(lambda p: p.ndim < 2, t))
+    assert sum(a.size for a in jax.tree.leaves(by_function.init(params)) if a.dtype != jnp.int32) == 2 * (5 + 1)
+    prefix = g.masked(g.adam(0.1), {"a": True, "b": False})
+    updates, _ = prefix.update({"a": params, "b": params}, prefix.init({"a": params, "b": params}))
+    chex.assert_trees_all_equal(updates["b"], params)
+
+
+def test_eval_params_reads_the_slow_weights_of_any_nesting() -> None:
+    params, grads = tree(), steps_of(steps=3)
+
+    def after(tx: optax.GradientTransformation) -> tuple[Any, Any]:
+        p, state = params, tx.init(params)
+        for grad in grads:
+            updates, state = tx.update(grad, state, p)
+            p = optax.apply_updates(p, updates)
+        return state, p
+
+    state, p = after(g.adam(0.1))
+    chex.assert_trees_all_equal(g.eval_params(state, p), p)
+    for tx in (
+        g.lookahead(g.adam(0.1)),
+        optax.chain(optax.clip(1e6), g.lookahead(g.adam(0.1))),
+        optax.apply_if_finite(g.lookahead(g.adam(0.1)), 2),
+        optax.inject_hyperparams(g.ranger)(),
+    ):
+        state, p = after(tx)
+        chex.assert_trees_all_equal(g.eval_params(state, p), params)  # three steps are before the first sync
+        assert any((a != b).any() for a, b in zip(jax.tree.leaves(p), jax.tree.leaves(params), strict=True))
+    # of two sets of slow weights the outer one counts
+    state, p = after(g.lookahead(g.lookahead(g.adam(0.1), sync_period=1), sync_period=3))
+    chex.assert_trees_all_close(g.eval_params(state, p), p)
+    # where only some parameters have slow weights, the others are their own
+    mask = {"kernel": True, "conv": False, "bias": True, "gain": False}
+    state, p = after(optax.masked(g.lookahead(g.adam(0.1)), mask))
+    chex.assert_trees_all_equal(g.eval_params(state, p), {k: params[k] if m else p[k] for k, m in mask.items()})
+
+
+def test_eval_params_come_in_the_parameters_dtype() -> None:
+    params = tree(jnp.bfloat16)
+    state = g.lookahead(g.adam(0.1)).init(params)
+    assert state["slow_weights"].weights["kernel"].dtype == jnp.float32
+    chex.assert_trees_all_equal(g.eval_params(state, params), params)
+
+
+def test_slow_weights_own_their_buffer() -> None:
+    params = tree()
+    state = g.slow_weights().init(params)
+    jax.jit(lambda p: p, donate_argnums=0)(params)
+    assert not any(a.is_deleted() for a in jax.tree.leaves(state))
+
+
+def test_a_memory_may_be_stored_in_less() -> None:
+    tx = g.ema(0.9, dtype=jnp.bfloat16)
+    state = tx.init(jnp.zeros(2))
+    updates, state = tx.update(jnp.ones(2), state)
+    assert state.dtype == jnp.bfloat16
+    assert (updates == jnp.float32(0.1)).all()
