@@ -37,11 +37,12 @@ def reciprocal(x: Array) -> Array:
 def inverse_root(v: Array, eps: Numeric, eps_root: Numeric) -> Array:
     """1/(√(v + eps_root) + eps) for v ≥ 0, and 0 where that divides by 0.
 
-    The zero is looked for only where it can be: a second reader of the root makes the compiler write it out.
+    The zero is looked for only where it can be, and in v: a second reader of the root makes the compiler write it out.
     """
-    root = jnp.sqrt(v + eps_root) + eps
-    positive = any(isinstance(e, int | float) and e > 0 for e in (eps, eps_root))
-    return 1 / root if positive else reciprocal(root)
+    inverse = 1 / (jnp.sqrt(v + eps_root) + eps)
+    if any(isinstance(e, int | float) and e > 0 for e in (eps, eps_root)):
+        return inverse
+    return jnp.where((v + eps_root == 0) & (eps == 0), 0, inverse)
 
 
 def average(m: Array, x: Array, decay: Numeric) -> Array:
@@ -72,8 +73,12 @@ def weight_of_past(t: Array, decay: Numeric) -> Array:
 
 
 def norm(x: Array) -> Array:
-    """The Euclidean norm over all axes, ‖x‖₂; neither infinite nor NaN in its derivative at 0."""
-    total = jnp.sum(square(x))
+    """The Euclidean norm over all axes, ‖x‖₂: finite for finite x, with derivative 0 at 0.
+
+    It is the sum that is kept finite: a bound on every square would be an array for the compiler to write out.
+    """
+    squares = jnp.square(jnp.abs(x)) if jnp.iscomplexobj(x) else jnp.square(x)
+    total = jnp.minimum(jnp.sum(squares), float(jnp.finfo(squares.dtype).max))
     return jnp.where(total == 0, 0, jnp.sqrt(jnp.where(total == 0, 1, total)))
 
 

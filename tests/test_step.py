@@ -1,9 +1,19 @@
 """What the compiler counts: no method moves or allocates more than optax's."""
 
+from collections.abc import Iterator
+
+import jax
 import pytest
 
 from benchmarks.step import RIVALS, cost, main, words
 from gdo_optax.family import get
+
+
+@pytest.fixture(autouse=True)
+def _standard_promotion() -> Iterator[None]:
+    """optax itself does not run in strict mode."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 SHAPES = [(256, 256)] * 3
