@@ -42,4 +42,80 @@ from gdo_optax.pieces.weights import add_decayed_weights, scale_by_parameter_rms
 from gdo_optax.schedules import complement, nadam_momentum, relative_step
 
 
+__all__ = [
+    # The family
+    "family",
+    "get",
+    # Methods
+    "sgd",
+    "momentum",
+    "nesterov",
+    "adagrad",
+    "rmsprop",
+    "adadelta",
+    "adam",
+    "adamax",
+    "nadam",
+    "amsgrad",
+    "adamw",
+    "adafactor",
+    "adabound",
+    "amsbound",
+    "lamb",
+    "radam",
+    "lookahead",
+    "ranger",
+    # Combinators
+    "adaptive",
+    "chain",
+    "masked",
+    "parallel",
+    # Pieces that remember
+    "decayed_max",
+    "ema",
+    "factored_ema",
+    "running_max",
+    "scale_by_past_updates",
+    "slow_weights",
+    "total",
+    "trace",
+    # Pieces that know the time
+    "bias_correction",
+    "clip_by_bounds",
+    "rectify",
+    # Pieces that read the parameters
+    "add_decayed_weights",
+    "scale_by_parameter_rms",
+    "trust_ratio",
+    # Pointwise pieces
+    "absolute",
+    "add_constant",
+    "centralize",
+    "clip_by_block_rms",
+    "inverse_root",
+    "reciprocal",
+    "scale",
+    "scale_by_learning_rate",
+    "sign",
+    "square",
+    # Two lists in one
+    "scale_by_adam",
+    "scale_by_rms",
+    # Makers
+    "Piece",
+    "memory",
+    "paired",
+    "piece",
+    "pointwise",
+    "recurrent",
+    "sequence",
+    "timed",
+    "weights",
+    # Beside the update
+    "eval_params",
+    "complement",
+    "nadam_momentum",
+    "relative_step",
+]
+
 __version__ = "0.1.0"

@@ -19,7 +19,7 @@ from tests.catalogue import FAMILY
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "gdo_optax"
-PUBLIC = {k: v for k, v in vars(gdo_optax).items() if not k.startswith("_") and not inspect.ismodule(v)}
+PUBLIC = {name: getattr(gdo_optax, name) for name in gdo_optax.__all__}
 LAYERS = [
     ["arithmetic", "ranges", "recipe", "schedules"],
     ["trees"],
@@ -81,6 +81,11 @@ def test_an_entry_tells_all(entry: Entry) -> None:
         assert re.search(rf"\b{name}\b.*: ", doc.partition("Args:")[2]), f"{name} is not described"
     assert next(iter(inspect.signature(entry.maker).parameters)) in ("learning_rate", "inner")
     assert len(inspect.signature(entry.maker).parameters) <= 9
+
+
+def test_all_that_is_imported_is_public() -> None:
+    imported = {k for k, v in vars(gdo_optax).items() if not k.startswith("_") and not inspect.ismodule(v)}
+    assert sorted(imported) == sorted(gdo_optax.__all__)
 
 
 def test_names_are_unique_and_public() -> None:
