@@ -34,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.notebooks", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write the executed notebooks back")
     args = parser.parse_args(argv)
-    return 0 if all([run(path, write=args.write) for path in sorted(FOLDER.glob("*.ipynb"))]) else 1
+    failed = [path.name for path in sorted(FOLDER.glob("*.ipynb")) if not run(path, write=args.write)]
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

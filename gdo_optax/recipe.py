@@ -36,7 +36,7 @@ def show(value: Any) -> str:
 
 def recipe(piece: Any) -> str:
     """The combinator that `piece` is made of, with all that is inside it; a comment names the call that made it."""
-    if piece.body is None:
+    if piece.body is None or not piece.body.arguments:
         return str(piece.call)
     comment = "" if piece.call.name == piece.body.name else f"  # {piece.call}"
     inside = "".join(f"    {line}\n" for k, v in piece.body.arguments for line in _lines(_keyword(k), v))

@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from chex import ArrayTree
 
@@ -23,7 +24,10 @@ def columns(tree: ArrayTree, *beside: ArrayTree) -> tuple[Any, list[tuple]]:
     """The structure of `tree`, and its leaves, each with what stands at the same place of the trees `beside` it."""
     structure: Any = jax.tree.structure(tree, is_leaf=absent)
     leaves = jax.tree.leaves(tree, is_leaf=absent)
-    return structure, list(zip(leaves, *(structure.flatten_up_to(b) for b in beside), strict=True))
+    try:
+        return structure, list(zip(leaves, *map(structure.flatten_up_to, beside), strict=True))
+    except ValueError as error:
+        raise ValueError(f"parameters and state must have the structure of the gradients: {error}") from None
 
 
 def each(f: Callable, tree: ArrayTree, *beside: ArrayTree) -> ArrayTree:
@@ -43,8 +47,10 @@ def _wide(x: Any) -> Any:
 
 
 def rounded(tree: ArrayTree, like: ArrayTree) -> ArrayTree:
-    """The tree in the dtypes of `like`."""
-    return each(lambda x, y: x.astype(jnp.result_type(y)), tree, like)
+    """The tree in the dtypes of `like`, integers aside."""
+    return each(
+        lambda x, y: x.astype(y) if jnp.issubdtype(y, jnp.inexact) else x, tree, jax.tree.map(jnp.result_type, like)
+    )
 
 
 def selected(mask: Mask, tree: ArrayTree) -> ArrayTree:
@@ -65,7 +71,7 @@ def replaced(tree: ArrayTree, by: ArrayTree) -> ArrayTree:
 
     def at(path: tuple, x: Any) -> Any:
         prefixes = (_names(path[:n]) for n in range(len(path), -1, -1))
-        new = next((arrays[p] for p in prefixes if p in arrays), None)
+        new: Any = next((arrays[p] for p in prefixes if p in arrays), None)
         return x if absent(new) else new.astype(jnp.result_type(x))
 
     return jax.tree.map_with_path(at, tree)
@@ -77,4 +83,8 @@ def _names(path: tuple) -> tuple[str, ...]:
 
 def _mask_of(mask: Mask, tree: ArrayTree) -> Any:
     # some model classes are trees that can be called: only a leaf is taken for a function
-    return mask(tree) if callable(mask) and jax.tree_util.all_leaves([mask]) else mask
+    found = mask(tree) if callable(mask) and jax.tree_util.all_leaves([mask]) else mask
+    for m in jax.tree.leaves(found):
+        if not isinstance(m, bool | np.bool_):
+            raise TypeError(f"mask: {m!r} is neither True nor False, nor a function of the tree that gives such a tree")
+    return found

@@ -99,8 +99,20 @@ def test_missing_parameters(name: str) -> None:
 def test_gradients_of_another_structure() -> None:
     tx = g.adamw(0.1)
     params = {"a": jnp.ones(2), "b": jnp.ones(2)}
-    with pytest.raises(ValueError, match="b"):
+    with pytest.raises(ValueError, match="must have the structure of the gradients: .*'b'"):
         tx.update({"a": jnp.ones(2)}, tx.init(params), params)
+
+
+@pytest.mark.parametrize("mask", ["kernel", {"kernel": 1.0}, lambda tree: jax.tree.map(jnp.sum, tree)])
+def test_masks_that_are_none(mask: Any) -> None:
+    params = {"kernel": jnp.ones(2)}
+    with pytest.raises(TypeError, match="mask: .* is neither True nor False"):
+        g.adamw(0.1, mask=mask).update(params, g.adamw(0.1).init(params), params)
+
+
+def test_integer_gradients_are_not_rounded_away() -> None:
+    updates, _ = g.sgd(0.1).update(jnp.array([1, -2]), g.sgd(0.1).init(jnp.zeros(2)))
+    np.testing.assert_allclose(updates, [-0.1, 0.2], rtol=1e-6)
 
 
 def test_optax_transformations_that_are_no_pieces_are_welcome() -> None:

@@ -42,6 +42,10 @@ chain(  # lookahead(momentum(learning_rate=0.1), sync_period=3)
     )
 
 
+def test_nothing_prints_as_nothing() -> None:
+    assert str(g.chain()) == repr(g.chain()) == "chain()"
+
+
 def test_repr_is_the_call() -> None:
     assert repr(g.adam(learning_rate=1e-3, b1=0.8)) == "adam(learning_rate=0.001, b1=0.8)"
     assert repr(g.chain(g.ema(0.9), g.square())) == "chain(ema(0.9), square())"

@@ -85,6 +85,19 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     assert "cannot write to" in refusal(capsys, "--data", "wine", "--out", str(tmp_path / "file" / "out"))
 
 
+def test_a_disk_that_fills_up(tmp_path, monkeypatch, capsys):
+    """The table is shown all the same."""
+
+    def full(path, document):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(standings, "save", full)
+    assert race.main(["--data", "wine", "--optimizer", "sgd", "--steps", "5", "--out", str(tmp_path)]) == 2
+    streams = capsys.readouterr()
+    assert "sgd" in streams.out
+    assert streams.err.endswith("No space left on device\n")
+
+
 def test_a_missing_extra(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "rich.console", None)
     with pytest.raises(SystemExit) as stop:
