@@ -16,7 +16,7 @@ from benchmarks.problems import batches, patches, problem
 from gdo_optax import get
 
 
-TINY = ["--data", "wine", "--optimizer", "adafactor", "lookahead", "--steps", "21", "--seeds", "2"]
+TINY = ["--data", "wine", "--optimizer", "adafactor", "sgd", "--steps", "21", "--seeds", "2"]
 
 
 def run(out: Path, *argv: str) -> tuple[int, dict]:
@@ -50,7 +50,7 @@ def test_the_same_numbers_twice(tmp_path, capsys):
 
     assert first["settings"]["model"] == "mlp"
     assert first["settings"]["evaluated_after"] == [*range(2, 21, 2), 21]
-    assert {row["optimizer"] for row in first["rows"]} == {"adafactor", "lookahead"}
+    assert {row["optimizer"] for row in first["rows"]} == {"adafactor", "sgd"}
     accuracy = np.array(first["curves"]["adafactor"]["test_accuracy"])
     assert accuracy.shape == (7, 2, 11)
     best = first["rows"][0]
@@ -85,6 +85,15 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     assert "cannot write to" in refusal(capsys, "--data", "wine", "--out", str(tmp_path / "file" / "out"))
 
 
+def test_the_weights_to_evaluate_with():
+    """Until Lookahead's first synchronisation its slow weights, and so its accuracies, are those it began with."""
+    made = problem("wine", "mlp", seeds=1)
+    runs = training.train(get("lookahead"), made, batches(133, steps=5, size=64, seeds=1))
+    start = (made.logits(jax.tree.map(lambda leaf: leaf[0], made.params), made.data.test_x).argmax(-1)).tolist()
+    assert runs.accuracy[-1, 0, :4] == pytest.approx(np.mean(start == made.data.test_y), abs=1e-6)
+    assert runs.accuracy[-1, 0, 4] > runs.accuracy[-1, 0, 3]
+
+
 def test_a_disk_that_fills_up(tmp_path, monkeypatch, capsys):
     """The table is shown all the same."""
 
@@ -114,9 +123,9 @@ def test_an_interrupt_keeps_what_has_finished(tmp_path, monkeypatch, capsys):
         return train(entry, *args)
 
     monkeypatch.setattr(race, "train", interrupted)
-    code, found = run(tmp_path, *TINY)
+    code, found = run(tmp_path, "--data", "wine", "--optimizer", "sgd", "lookahead", "--steps", "5")
     assert code == 130
-    assert [row["optimizer"] for row in found["rows"]] == ["adafactor"]
+    assert [row["optimizer"] for row in found["rows"]] == ["sgd"]
     assert "interrupted: 1 of 2 methods had finished" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -125,12 +134,9 @@ def test_a_huge_learning_rate_diverges(monkeypatch, tmp_path, capsys):
     huge = tuple(1e30 * factor for factor in training.FACTORS)
     for module in (training, standings, race, race.plots):
         monkeypatch.setattr(module, "FACTORS", huge)
-    code, found = run(tmp_path, "--data", "wine", "--optimizer", "sgd", "momentum", "--steps", "10", "--seeds", "2")
+    code, found = run(tmp_path, "--data", "wine", "--optimizer", "sgd", "--steps", "10", "--seeds", "2")
     assert code == 0
-    assert [(row["optimizer"], row["diverged"], row["median"]) for row in found["rows"]] == [
-        ("sgd", 14, None),
-        ("momentum", 14, None),
-    ]
+    assert [(row["diverged"], row["median"]) for row in found["rows"]] == [(14, None)]
     assert "diverged" in capsys.readouterr().out
 
 
