@@ -168,14 +168,20 @@ def rollout(tx: optax.GradientTransformation, params: Any, grads: Any) -> Any:
     return jax.jit(lambda p, s, g: jax.lax.scan(step, (p, s), g)[1])(params, tx.init(params), grads)
 
 
-def tree(dtype: Any = jnp.float32, **kwargs: Any) -> dict[str, jax.Array]:
-    return {k: jnp.asarray(p, dtype) for k, p in parameters(**kwargs).items()}
+ALL = tuple(SHAPES)
+FEW = ("conv", "gain")
+"""Enough where the ranks do not matter: what a test costs is compiling, array by array."""
 
 
-def steps_of(dtype: Any = jnp.float32, steps: int = 8) -> list[dict[str, jax.Array]]:
+def tree(dtype: Any = jnp.float32, names: tuple[str, ...] = ALL, **kwargs: Any) -> dict[str, jax.Array]:
+    whole = parameters(**kwargs)
+    return {k: jnp.asarray(whole[k], dtype) for k in names}
+
+
+def steps_of(dtype: Any = jnp.float32, steps: int = 8, names: tuple[str, ...] = ALL) -> list[dict[str, jax.Array]]:
     """The first gradients as a list of trees."""
     stacked = gradients(steps=steps)
-    return [{k: jnp.asarray(g[t], dtype) for k, g in stacked.items()} for t in range(steps)]
+    return [{k: jnp.asarray(stacked[k][t], dtype) for k in names} for t in range(steps)]
 
 
 @functools.cache
@@ -191,12 +197,12 @@ def step_of(name: str) -> tuple[Piece, Any]:
 
 
 @functools.cache
-def plain(name: str, steps: int = 6) -> Any:
+def plain(name: str, steps: int = 6, names: tuple[str, ...] = ALL) -> Any:
     """The parameters after the first steps of a method with its defaults."""
     tx, step = step_of(name)
-    params = tree()
+    params = tree(names=names)
     state = tx.init(params)
-    for g in steps_of(steps=steps):
+    for g in steps_of(steps=steps, names=names):
         params, state, _ = step(params, state, g)
     return params
 

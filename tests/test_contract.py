@@ -11,7 +11,7 @@ import pytest
 
 import gdo_optax
 from gdo_optax.family import Entry
-from tests.catalogue import FAMILY, avals, plain, quadratic, rollout, run, step_of, steps_of, tree
+from tests.catalogue import FAMILY, FEW, avals, plain, quadratic, rollout, run, step_of, steps_of, tree
 
 
 pytestmark = pytest.mark.parametrize("entry", FAMILY)
@@ -23,9 +23,9 @@ def close(a: Any, b: Any, rtol: float = 2e-6, atol: float = 1e-7) -> None:
 
 def test_jit_equals_eager(entry: Entry) -> None:
     tx, step = step_of(entry.name)
-    params = eager = tree()
+    params = eager = tree(names=FEW)
     state = eager_state = tx.init(params)
-    for g in steps_of(steps=7):
+    for g in steps_of(steps=7, names=FEW):
         params, state, updates = step(params, state, g)
         eager_updates, eager_state = tx.update(g, eager_state, eager)
         eager = optax.apply_updates(eager, eager_updates)
@@ -88,11 +88,11 @@ def test_mixed_dtypes_keep_their_own(entry: Entry) -> None:
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=["bf16", "f16"])
 def test_half_precision_computes_in_float32(entry: Entry, dtype: Any) -> None:
     tx, step = step_of(entry.name)
-    params = tree(dtype)
+    params = tree(dtype, FEW)
     wide = jax.tree.map(lambda p: p.astype(jnp.float32), params)
     state = wide_state = tx.init(params)
     assert all(a.dtype in (jnp.float32, jnp.int32) for a in jax.tree.leaves(state))
-    for g in steps_of(dtype, steps=7):
+    for g in steps_of(dtype, steps=7, names=FEW):
         wide_g = jax.tree.map(lambda x: x.astype(jnp.float32), g)
         _, wide_state, expected = step(wide, wide_state, wide_g)
         _, state, updates = step(params, state, g)
@@ -108,7 +108,7 @@ def test_half_precision_computes_in_float32(entry: Entry, dtype: Any) -> None:
 def test_zero_gradients_move_nothing(entry: Entry, dtype: Any) -> None:
     settings = {"weight_decay": 0.0} if entry.name == "lamb" or entry.name == "adamw" else {}
     tx = entry(**settings)
-    params, [g] = tree(dtype), steps_of(dtype, steps=1)
+    params, [g] = tree(dtype, FEW), steps_of(dtype, steps=1, names=FEW)
     nothing, state = jax.tree.map(jnp.zeros_like, params), tx.init(params)
     step = jax.jit(tx.update)
     for _ in range(6):
@@ -160,7 +160,7 @@ def test_may_be_donated_from_the_first_step(entry: Entry) -> None:
 
 
 def test_inside_optax_wrappers(entry: Entry) -> None:
-    params, grads = tree(), steps_of(steps=6)
+    params, grads = tree(names=FEW), steps_of(steps=6, names=FEW)
     labels = jax.tree.map(lambda _: "a", params)
     everything = jax.tree.map(lambda _: True, params)
     for wrapped in (
@@ -168,7 +168,7 @@ def test_inside_optax_wrappers(entry: Entry) -> None:
         optax.apply_if_finite(entry(), 3),
         optax.chain(optax.identity(), gdo_optax.chain(optax.identity(), entry())),
     ):
-        close(run(wrapped, params, grads)[0], plain(entry.name))
+        close(run(wrapped, params, grads)[0], plain(entry.name, names=FEW))
 
 
 def test_masked_leaves_stay(entry: Entry) -> None:
@@ -195,8 +195,8 @@ def test_none_leaves_pass_through(entry: Entry) -> None:
 
 
 def test_multi_steps_accumulates_the_mean(entry: Entry) -> None:
-    params, grads = tree(), steps_of(steps=6)
-    assert jnp.any(grads[0]["kernel"] != grads[1]["kernel"])
+    params, grads = tree(names=FEW), steps_of(steps=6, names=FEW)
+    assert jnp.any(grads[0]["gain"] != grads[1]["gain"])
     pairs = [jax.tree.map(lambda a, b: (a + b) / 2, *pair) for pair in zip(grads[::2], grads[1::2], strict=True)]
     big, _ = run(entry(), params, pairs)
     with jax.numpy_dtype_promotion("standard"):  # MultiSteps promotes on its own
@@ -215,7 +215,7 @@ def test_flatten_is_one_long_vector(entry: Entry) -> None:
 
 def test_hyperparameters_may_be_injected(entry: Entry) -> None:
     with jax.enable_x64(True):  # so that the injected numbers are those of the static ones
-        params, grads = tree(jnp.float64), steps_of(jnp.float64, steps=6)
+        params, grads = tree(jnp.float64, FEW), steps_of(jnp.float64, steps=6, names=FEW)
         expected, _ = run(entry(), params, grads)
         after, state = run(optax.inject_hyperparams(entry.build)(), params, grads)
         chex.assert_trees_all_close(after, expected, rtol=1e-9)
@@ -223,7 +223,7 @@ def test_hyperparameters_may_be_injected(entry: Entry) -> None:
 
 
 def test_the_learning_rate_may_be_mapped_over(entry: Entry) -> None:
-    params, grads = tree(), steps_of(steps=3)
+    params, grads = tree(names=FEW), steps_of(steps=3, names=FEW)
     rates = jnp.array([1e-3, 1e-2])
 
     def final(rate: jax.Array) -> Any:
@@ -243,7 +243,7 @@ def test_the_learning_rate_may_be_mapped_over(entry: Entry) -> None:
 
 
 def test_a_schedule_is_evaluated_from_zero(entry: Entry) -> None:
-    params, grads = tree(), steps_of(steps=4)
+    params, grads = tree(names=FEW), steps_of(steps=4, names=FEW)
 
     def halving(count: Any) -> jax.Array:
         return jnp.where(jnp.asarray(count) < 2, 1e-2, 5e-3)
@@ -256,8 +256,8 @@ def test_a_schedule_is_evaluated_from_zero(entry: Entry) -> None:
 
 
 def test_extra_arguments_are_ignored(entry: Entry) -> None:
-    params, grads = tree(), steps_of(steps=2)
-    close(run(entry(), params, grads, value=jnp.float32(1.0))[0], plain(entry.name, steps=2))
+    params, grads = tree(names=FEW), steps_of(steps=2, names=FEW)
+    close(run(entry(), params, grads, value=jnp.float32(1.0))[0], plain(entry.name, steps=2, names=FEW))
 
 
 def test_abstract_parameters_make_the_same_state(entry: Entry) -> None:

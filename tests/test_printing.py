@@ -8,7 +8,7 @@ import pytest
 
 import gdo_optax as g
 from gdo_optax.family import Entry
-from tests.catalogue import FAMILY, plain, run, steps_of, tree
+from tests.catalogue import FAMILY, FEW, plain, run, steps_of, tree
 
 
 def test_the_nested_recipe_of_ranger() -> None:
@@ -73,8 +73,8 @@ def test_a_recipe_is_python_and_is_the_optimizer(entry: Entry) -> None:
         return
     rebuilt = eval(text, {**vars(g), "add": jnp.add})
     assert without_comments(str(rebuilt)) == without_comments(text)
-    after, _ = run(rebuilt, tree(), steps_of(steps=3))
-    assert all((a == b).all() for a, b in zip(*map(jax.tree.leaves, (after, plain(entry.name, steps=3))), strict=True))
+    after, _ = run(rebuilt, tree(names=FEW), steps_of(steps=3, names=FEW))
+    assert all((a == b).all() for a, b in zip(*map(jax.tree.leaves, (after, plain(entry.name, 3, FEW))), strict=True))
 
 
 def without_comments(text: str) -> list[str]:
