@@ -1,26 +1,17 @@
 """Every classic gradient-descent method for JAX, each a short list of pure, composable pieces."""
 
 from gdo_optax.combinators import adaptive, chain, masked, parallel
-from gdo_optax.core import (
-    Piece,
-    eval_params,
-    memory,
-    paired,
-    piece,
-    pointwise,
-    recurrent,
-    sequence,
-    timed,
-    weights,
-)
+from gdo_optax.core import Piece, eval_params, piece
 from gdo_optax.family import family, get
+from gdo_optax.makers import memory, paired, pointwise, recurrent, sequence, timed, weights
 from gdo_optax.optimizers.adagrad import adadelta, adagrad, rmsprop
-from gdo_optax.optimizers.adam import adam, adamax, adamw, amsgrad, nadam
+from gdo_optax.optimizers.adam import adam, adamax, adamw, amsgrad
 from gdo_optax.optimizers.bounded import adabound, amsbound
 from gdo_optax.optimizers.factored import adafactor
 from gdo_optax.optimizers.layerwise import lamb
 from gdo_optax.optimizers.lookahead import lookahead
 from gdo_optax.optimizers.momentum import momentum, nesterov, sgd
+from gdo_optax.optimizers.nadam import nadam
 from gdo_optax.optimizers.rectified import radam, ranger
 from gdo_optax.pieces.clocks import bias_correction, clip_by_bounds, rectify
 from gdo_optax.pieces.composite import scale_by_adam, scale_by_rms

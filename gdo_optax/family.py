@@ -11,12 +11,13 @@ from chex import Numeric
 
 from gdo_optax.core import Hyperparameter, Piece
 from gdo_optax.optimizers.adagrad import adadelta, adagrad, rmsprop
-from gdo_optax.optimizers.adam import adam, adamax, adamw, amsgrad, nadam
+from gdo_optax.optimizers.adam import adam, adamax, adamw, amsgrad
 from gdo_optax.optimizers.bounded import adabound, amsbound
 from gdo_optax.optimizers.factored import adafactor
 from gdo_optax.optimizers.layerwise import lamb
 from gdo_optax.optimizers.lookahead import lookahead
 from gdo_optax.optimizers.momentum import momentum, nesterov, sgd
+from gdo_optax.optimizers.nadam import nadam
 from gdo_optax.optimizers.rectified import radam, ranger
 
 

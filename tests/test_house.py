@@ -24,6 +24,7 @@ LAYERS = [
     ["arithmetic", "ranges", "recipe", "schedules"],
     ["trees"],
     ["core"],
+    ["makers"],
     ["combinators"],
     ["pieces"],
     ["optimizers"],

@@ -122,7 +122,9 @@ def test_bounds_of_adabound() -> None:
 
 
 def test_adabound_follows_its_schedule() -> None:
-    falling = lambda count: jnp.asarray(0.1, float) / (1 + jnp.asarray(count, float))  # noqa: E731
+    def falling(count: Any) -> jax.Array:
+        return 0.1 / (1 + jnp.asarray(count, float))
+
     grads, x = {"x": jnp.full((50, 1), 1e-9)}, {"x": jnp.zeros(1)}
     late = rollout(g.adabound(falling, final_learning_rate=0.5, gamma=1e9), x, grads)["x"][-1]
     average = 1e-9 * (1 - 0.9**50)

@@ -1,8 +1,6 @@
 """Adam and its nearest relatives."""
 
-import jax.numpy as jnp
-
-from gdo_optax.combinators import adaptive, chain, parallel
+from gdo_optax.combinators import adaptive, chain
 from gdo_optax.core import Hyperparameter, Piece, piece
 from gdo_optax.pieces.clocks import bias_correction
 from gdo_optax.pieces.composite import scale_by_adam
@@ -12,12 +10,10 @@ from gdo_optax.pieces.scales import (
     add_constant,
     inverse_root,
     reciprocal,
-    scale,
     scale_by_learning_rate,
     square,
 )
 from gdo_optax.pieces.weights import add_decayed_weights
-from gdo_optax.schedules import complement, nadam_momentum
 from gdo_optax.trees import Mask
 
 
@@ -96,63 +92,6 @@ def adamax(
         adaptive(
             direction=[ema(b1), bias_correction(b1)],  # mₜ, mₜ/(1−b1ᵗ)
             scale=[absolute(), add_constant(eps), decayed_max(b2), reciprocal()],  # |g|, |g|+ε, uₜ, 1/uₜ
-        ),
-        scale_by_learning_rate(learning_rate),
-    )
-
-
-@piece
-def nadam(
-    learning_rate: Hyperparameter = 2e-3,
-    b1: Hyperparameter = 0.99,
-    b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-8,
-    eps_root: Hyperparameter = 0.0,
-) -> Piece:
-    """Nadam: Adam whose momentum is Nesterov's, with a momentum that grows.
-
-        μₜ = b1·(1 − 0.5·0.96^(t/250))
-        mₜ = μₜ·mₜ₋₁ + (1−μₜ)·gₜ
-        m̂ₜ = μₜ₊₁·mₜ / (1−μ₁…μₜ₊₁) + (1−μₜ)·gₜ / (1−μ₁…μₜ)
-        vₜ = b2·vₜ₋₁ + (1−b2)·gₜ²,   v̂ₜ = vₜ / (1−b2ᵗ)
-        θₜ = θₜ₋₁ − α·m̂ₜ / (√v̂ₜ + ε)
-
-    The paper's schedule in full, also within m, but without the stray factor b2 of its v̂. PyTorch and Keras average
-    with a constant b1, optax.nadam has no schedule at all. b1 is 0.99 as in the report; the workshop's experiments took
-    0.975, the frameworks 0.9.
-
-    Args:
-        learning_rate: α ≥ 0, a number or a schedule.
-        b1: what μₜ grows to, in [0, 1), a number.
-        b2: in [0, 1), a number or a schedule.
-        eps: ε ≥ 0, outside the root.
-        eps_root: added inside the root, after the correction.
-
-    Raises:
-        ValueError: a value outside its range.
-        TypeError: a schedule for b1, which has its own.
-
-    Reference: T. Dozat (2016), "Incorporating Nesterov momentum into Adam", ICLR workshop,
-    https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, Algorithm 2.
-
-    >>> import jax.numpy as jnp
-    >>> tx = nadam(1.0, b1=0.9)
-    >>> tx.update(jnp.array([4.0]), tx.init(jnp.zeros(1)))[0]
-    Array([-1.3104432], dtype=float32)
-    """
-    if callable(b1):
-        raise TypeError("nadam: b1 cannot be a schedule: it is what the paper's own schedule grows to")
-    now, soon = nadam_momentum(b1), nadam_momentum(b1, ahead=1)  # μₜ, μₜ₊₁
-    return chain(
-        adaptive(
-            direction=[
-                parallel(
-                    jnp.add,
-                    momentum=[ema(now), scale(soon), bias_correction(now, ahead=1)],  # μₜ₊₁·mₜ / (1 − Πμ)
-                    gradient=[scale(complement(now)), bias_correction(now)],  # (1−μₜ)·gₜ / (1 − Πμ)
-                )
-            ],
-            scale=[square(), ema(b2), bias_correction(b2), inverse_root(eps, eps_root)],  # g², vₜ, v̂ₜ, 1/(√v̂ₜ+ε)
         ),
         scale_by_learning_rate(learning_rate),
     )

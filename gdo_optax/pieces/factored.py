@@ -5,7 +5,8 @@ import optax
 from chex import Array, Numeric
 
 from gdo_optax.arithmetic import reciprocal
-from gdo_optax.core import Hyperparameter, Piece, piece, recurrent
+from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.makers import recurrent
 
 
 @piece

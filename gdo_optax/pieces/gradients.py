@@ -5,7 +5,8 @@ import math
 import jax.numpy as jnp
 from chex import Array
 
-from gdo_optax.core import Piece, piece, pointwise
+from gdo_optax.core import Piece, piece
+from gdo_optax.makers import pointwise
 
 
 @piece

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from chex import Array, Numeric
 
 from gdo_optax import arithmetic
-from gdo_optax.core import Hyperparameter, Piece, memory, piece, recurrent
+from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.makers import memory, recurrent
 
 
 @piece

@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 
 from gdo_optax import arithmetic
-from gdo_optax.core import Hyperparameter, Piece, piece, pointwise
+from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.makers import pointwise
 
 
 @piece

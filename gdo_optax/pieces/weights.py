@@ -5,7 +5,8 @@ from chex import Array, Numeric
 
 from gdo_optax import arithmetic
 from gdo_optax.combinators import masked
-from gdo_optax.core import Hyperparameter, Piece, paired, piece, weights
+from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.makers import paired, weights
 from gdo_optax.trees import Mask
 
 
