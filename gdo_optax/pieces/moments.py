@@ -73,7 +73,8 @@ def decayed_max(decay: Hyperparameter, dtype: Any = None) -> Piece:
     >>> tx.update(jnp.array([0.0]), u)[0]
     Array([1.], dtype=float32)
     """
-    return memory(lambda u, x, decay: jnp.maximum(decay * u, x), dtype=dtype, decay=decay)
+    # as an average with 0: a product with a rounded β would compound its error over the steps
+    return memory(lambda u, x, decay: jnp.maximum(arithmetic.average(u, 0.0, decay), x), dtype=dtype, decay=decay)
 
 
 @piece
