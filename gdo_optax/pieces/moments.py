@@ -90,7 +90,7 @@ def scale_by_past_updates(rho: Hyperparameter, eps: Hyperparameter) -> Piece:
     """
 
     def rule(m: Array, x: Array, rho: Numeric, eps: Numeric) -> tuple[Array, Array]:
-        delta = jnp.sqrt(m + eps) * x
-        return arithmetic.average(m, arithmetic.square(delta), rho), delta
+        squared = (m + eps) * arithmetic.square(x)  # Δ², without reading its root twice, which would be written out
+        return arithmetic.average(m, squared, rho), jnp.sqrt(m + eps) * x
 
     return recurrent(rule, rho=rho, eps=eps)
