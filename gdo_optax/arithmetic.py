@@ -19,14 +19,37 @@ def wide_dtype(x: Array) -> jnp.dtype:
     return jnp.dtype(jnp.float32) if narrow else dtype
 
 
-def square(x: Array) -> Array:
-    """|x|², at most a quarter of the largest finite number.
+def capped(v: Array) -> Array:
+    """v ≥ 0, at most a quarter of the largest finite number; a NaN stays a NaN.
 
     An infinite square would come back from an average as inf − inf = NaN one step later; the quarter leaves room for
-    the division of a bias correction. A NaN stays a NaN.
+    the division of a bias correction. Steps of gradients above 1e19 in float32 are finite, but no longer to scale.
     """
-    squared = jnp.square(jnp.abs(x)) if jnp.iscomplexobj(x) else jnp.square(x)
-    return jnp.minimum(squared, float(jnp.finfo(squared.dtype).max) / 4)
+    return jnp.minimum(v, float(jnp.finfo(v.dtype).max) / 4)
+
+
+def square(x: Array) -> Array:
+    """|x|², `capped`."""
+    return capped(jnp.square(jnp.abs(x)) if jnp.iscomplexobj(x) else jnp.square(x))
+
+
+def mean(x: Array, axis: int | tuple[int, ...], keepdims: bool = False) -> Array:
+    """The mean over some axes, 0 over none: divided before it is summed, so that it is finite where x is."""
+    axes = (axis,) if isinstance(axis, int) else axis
+    return jnp.sum(x * (1 / max(math.prod(x.shape[a] for a in axes), 1)), axes, keepdims=keepdims)
+
+
+@jax.custom_jvp
+def root(v: Array) -> Array:
+    """√v, whose derivative at 0 is taken as 0: so that the update of a coordinate without a gradient has one."""
+    return jnp.sqrt(v)
+
+
+@root.defjvp
+def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (v,), (dv,) = primals, tangents
+    r = root(v)
+    return r, jnp.where(v == 0, 0, dv / (2 * jnp.where(v == 0, 1, r)))
 
 
 def reciprocal(x: Array) -> Array:
@@ -39,19 +62,20 @@ def inverse_root(v: Array, eps: Numeric, eps_root: Numeric) -> Array:
 
     The zero is looked for only where it can be, and in v: a second reader of the root makes the compiler write it out.
     """
-    inverse = 1 / (jnp.sqrt(v + eps_root) + eps)
+    inverse = 1 / (root(v + eps_root) + eps)
     if any(isinstance(e, int | float) and e > 0 for e in (eps, eps_root)):
         return inverse
     return jnp.where((v + eps_root == 0) & (eps == 0), 0, inverse)
 
 
 def average(m: Array, x: Array, decay: Numeric) -> Array:
-    """β·m + (1−β)·x, written m + (1−β)(x−m), with 1−β taken before β is rounded; from the other end where β < ½.
+    """β·m + (1−β)·x, written m + (1−β)(x − m), with 1−β taken before β is rounded; from the other end where β < ½.
 
     In float32 0.999 is 1.3e-8 off, so a rounded β gives 1−β an error of 1.3e-5, for ever. From m's end a small β would
     leave m's rounding in place of a small x.
     """
-    from_past, from_new = m + (1 - decay) * (x - m), x + decay * (m - x)
+    new = 1 - decay
+    from_past, from_new = m + (new * x - new * m), x + (decay * m - decay * x)  # x − m itself may overflow
     if isinstance(decay, int | float):
         return from_new if decay < 0.5 else from_past
     return jnp.where(decay < 0.5, from_new, from_past)

@@ -9,7 +9,7 @@ import optax
 from chex import Array, ArrayTree
 
 from gdo_optax.core import ITSELF, Piece, assemble, piece
-from gdo_optax.recipe import show
+from gdo_optax.recipe import name_of, show
 from gdo_optax.trees import Mask, each, overlaid, selected, widened
 
 
@@ -31,7 +31,7 @@ def chain(*pieces: optax.GradientTransformation) -> Piece:
     remembering = {k: p for k, p in named.items() if _remembers(p)}
 
     def init(params: ArrayTree) -> dict[str, Any]:
-        return {k: p.init(params if isinstance(p, Piece) else widened(params)) for k, p in remembering.items()}
+        return {k: _init(p, params) for k, p in remembering.items()}
 
     def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, dict[str, Any]]:
         if remembering and (not isinstance(state, dict) or set(state) != set(remembering)):
@@ -60,6 +60,11 @@ def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTra
     >>> tx.update(jnp.ones(1), tx.init(jnp.ones(1)))[0]
     Array([3.], dtype=float32)
     """
+    if not branches or {"updates", "state", "params"} & set(branches):
+        raise ValueError(f"parallel: the branches {sorted(branches)} need a name each, not updates, state or params")
+    for k, pieces in branches.items():
+        if not isinstance(pieces, list | tuple) or isinstance(pieces, optax.GradientTransformation):
+            raise TypeError(f"{k}={show(pieces)} is not a list of pieces: [{show(pieces)}]")
     chains = {k: chain(*pieces) for k, pieces in branches.items()}
     remembering = {k for k, c in chains.items() if c.remembers}
 
@@ -108,7 +113,7 @@ def masked(inner: optax.GradientTransformation, mask: Mask) -> Piece:
     [inner] = _named([inner]).values()
 
     def init(params: ArrayTree) -> Any:
-        return inner.init(selected(mask, params))
+        return _init(inner, selected(mask, params))
 
     def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
         y, state = _run(inner, selected(mask, x), state, selected(mask, params), **extra)
@@ -122,9 +127,10 @@ def _named(pieces: Iterable[optax.GradientTransformation]) -> dict[str, optax.Gr
     named: dict[str, optax.GradientTransformation] = {}
     for p in pieces:
         if not isinstance(p, optax.GradientTransformation):
-            hint = f": call it, {p.__name__}(…)" if callable(p) and hasattr(p, "__name__") else ""
-            raise TypeError(f"{show(p)} is no gradient transformation{hint}")
-        name = p.name if isinstance(p, Piece) else p.update.__qualname__.partition(".")[0]
+            called = f": call it, {p.__name__}(…)" if callable(p) and hasattr(p, "__name__") else ""
+            unpacked = ": unpack it, chain(*…)" if isinstance(p, list | tuple) else ""
+            raise TypeError(f"{show(p)} is no gradient transformation{called or unpacked}")
+        name = name_of(p)
         same = sum(k.partition("#")[0] == name for k in named)
         named[f"{name}#{same + 1}" if same else name] = p
     return named
@@ -134,6 +140,10 @@ def _remembers(p: optax.GradientTransformation) -> bool:
     return p.remembers if isinstance(p, Piece) else p.init is not optax.init_empty_state
 
 
+def _init(p: optax.GradientTransformation, params: ArrayTree) -> Any:
+    return p.init(params if isinstance(p, Piece) else widened(params))
+
+
 def _run(p: optax.GradientTransformation, *args: Any, **extra: Any) -> tuple[ArrayTree, Any]:
-    wide_update = p.wide_update if isinstance(p, Piece) else None
-    return (wide_update or optax.with_extra_args_support(p).update)(*args, **extra)
+    update = getattr(p, "wide_update", None) or optax.with_extra_args_support(p).update
+    return update(*args, **extra)

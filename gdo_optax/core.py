@@ -18,6 +18,7 @@ P = ParamSpec("P")
 Hyperparameter: TypeAlias = Numeric | Callable[[Array], Numeric]
 
 
+@jax.tree_util.register_static
 class Piece(optax.GradientTransformationExtraArgs):
     """An optax transformation that knows the call that made it: it names its part of the state and prints itself.
 
@@ -57,7 +58,9 @@ class Weights(NamedTuple):
 
 
 def piece(maker: Callable[P, Piece]) -> Callable[P, Piece]:
-    """Checks the arguments of `maker` against the table of ranges; the piece it returns prints as that call.
+    """The piece that `maker` returns knows this call.
+
+    The arguments of this package's own makers are checked against the table of ranges.
 
     >>> from gdo_optax import chain, piece, scale, sign
     >>> @piece
@@ -75,8 +78,14 @@ def piece(maker: Callable[P, Piece]) -> Callable[P, Piece]:
 
     @functools.wraps(maker)
     def make(*args: P.args, **kwargs: P.kwargs) -> Piece:
-        ranges.check(maker.__name__, ranges.bind(maker.__name__, signature, args, kwargs))
+        given = ranges.bind(maker.__name__, signature, args, kwargs)
+        if maker.__module__.startswith("gdo_optax."):  # in other hands a name may mean something else
+            ranges.check(maker.__name__, given)
         inner = maker(*args, **kwargs)
+        if not isinstance(inner, Piece):
+            raise TypeError(
+                f"{maker.__name__} returned {type(inner).__name__}, which is no Piece: return chain(…) of it"
+            )
         made = Piece(inner.init, inner.update)
         made.call = Call(maker.__name__, (*((None, v) for v in args), *kwargs.items()))
         made.body = inner.body and (made.call if inner.body is ITSELF else inner.body)

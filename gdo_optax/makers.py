@@ -129,8 +129,8 @@ def recurrent(
 ) -> Piece:
     """(m, x) ↦ f(m, x, **hyper) = (m′, y): keeps m′, which may be a tree of arrays, and emits y.
 
-    m starts as `initial(shape)`, the shape being a jax.ShapeDtypeStruct in at least float32; by default as zeros. An f
-    that needs the time asks for it as a hyperparameter: t=optax.safe_increment.
+    m starts as zeros in at least float32, or as `initial` makes it of these. An f that needs the time asks for it as a
+    hyperparameter, t=optax.safe_increment being the schedule count ↦ count + 1.
 
     >>> import jax.numpy as jnp
     >>> difference = recurrent(lambda m, x: (x, x - m))
@@ -140,8 +140,8 @@ def recurrent(
     """
 
     def first(p: Any) -> Any:
-        dtype = wide_dtype(p)
-        return initial(jax.ShapeDtypeStruct(jnp.shape(p), dtype)) if initial else jnp.zeros_like(p, dtype=dtype)
+        zeros = jnp.zeros_like(p, dtype=wide_dtype(p))
+        return initial(zeros) if initial else zeros
 
     return _rule(lambda m, x, t, p, /, **h: f(m, x, **h), hyper, initial=first)
 

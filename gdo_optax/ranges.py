@@ -49,7 +49,7 @@ RANGES = {
     "gamma": Range(0, math.inf, "it is how fast the bounds close, such as 1e-3", closed=""),
     "threshold": Range(4, math.inf, "the variance of the adaptive rate is finite only where rho > 4"),
     "sync_period": Range(1, math.inf, "it counts steps", integer=True),
-    "slow_step_size": Range(0, 1, "it is the share of the way to the fast weights", closed="]"),
+    "slow_step_size": Range(0, 1, "it is the share of the way to the fast weights", closed="]", schedule=True),
     "decay_rate": Range(0, 1, "it is the c of 1 - t^-c, such as 0.8", closed="]"),
     "clipping_threshold": Range(0, math.inf, "it is the largest root mean square of an update", closed=""),
     "min_parameter_scale": Range(0, math.inf, "it is the least size that a parameter counts with"),
@@ -84,7 +84,9 @@ def _check_one(where: str, legal: Range, value: Any) -> None:
     if array and value.ndim:
         raise TypeError(f"{where} has the shape {value.shape}, but is one number: to try several, jax.vmap over them")
     if not legal.allows(float(value)):
-        raise ValueError(f"{where}={value} is outside {legal}: {legal.hint}")
+        half = array and value.dtype.itemsize < 4
+        rounded = f"; it was rounded to {value.dtype}, give it in float32" if half else ""
+        raise ValueError(f"{where}={value} is outside {legal}: {legal.hint}{rounded}")
 
 
 def bind(name: str, signature: inspect.Signature, args: tuple, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -92,8 +94,10 @@ def bind(name: str, signature: inspect.Signature, args: tuple, kwargs: Mapping[s
     for keyword in kwargs:
         variadic = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
         if keyword not in signature.parameters and not variadic:
-            near = difflib.get_close_matches(keyword, signature.parameters, 1) or [", ".join(signature.parameters)]
-            raise TypeError(f"{name}: no argument {keyword}=; did you mean {SYNONYMS.get(keyword, near[0])}=?")
+            near = difflib.get_close_matches(keyword, signature.parameters, 1)
+            meant = SYNONYMS.get(keyword) or (near[0] if near else None)
+            hint = f"did you mean {meant}=?" if meant else f"it takes {', '.join(signature.parameters)}"
+            raise TypeError(f"{name}: no argument {keyword}=; {hint}")
     try:
         return signature.bind(*args, **kwargs).arguments
     except TypeError as error:

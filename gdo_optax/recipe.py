@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 
 
 WIDTH = 110
@@ -22,7 +23,9 @@ class Call(NamedTuple):
 
 def show(value: Any) -> str:
     """A value on one line: functions by name, arrays by value or, where traced, by type."""
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+    if isinstance(value, optax.GradientTransformation) and not hasattr(value, "call"):
+        return f"{name_of(value)}(…)"
+    if _listed(value):
         return f"[{', '.join(map(show, value))}]"
     if isinstance(value, np.generic | np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
         return str(value.tolist())
@@ -48,10 +51,20 @@ def _lines(label: str, value: Any) -> Sequence[str]:
     if getattr(value, "body", None):
         return f"{label}{recipe(value)},".splitlines()
     line = f"{label}{show(value)},"
-    listed = isinstance(value, list | tuple)
-    if not listed or (len(line) <= WIDTH and not any(getattr(v, "body", None) for v in value)):
+    if not _listed(value) or (len(line) <= WIDTH and not any(getattr(v, "body", None) for v in value)):
         return [line]
     return [f"{label}[", *(f"    {line}" for v in value for line in _lines("", v)), "],"]
+
+
+def name_of(transformation: optax.GradientTransformation) -> str:
+    """A piece's own name, or that of the function which made the update of another transformation."""
+    update = transformation.update
+    qualified = getattr(update, "__qualname__", type(update).__name__)
+    return getattr(transformation, "name", qualified.partition(".")[0])
+
+
+def _listed(value: Any) -> bool:
+    return isinstance(value, list | tuple) and not hasattr(value, "_fields")
 
 
 def _keyword(key: str | None) -> str:

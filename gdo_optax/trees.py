@@ -42,6 +42,8 @@ def widened(tree: ArrayTree) -> ArrayTree:
 
 
 def _wide(x: Any) -> Any:
+    if callable(x) or isinstance(x, str) or (hasattr(x, "dtype") and not jnp.issubdtype(x.dtype, np.number)):
+        return x  # what else a model consists of, as a function or a key
     dtype = wide_dtype(x)
     return x.update(dtype=dtype) if isinstance(x, jax.ShapeDtypeStruct) else jnp.asarray(x, dtype)
 

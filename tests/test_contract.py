@@ -127,6 +127,48 @@ def test_extreme_gradients_stay_finite(entry: Entry, size: float) -> None:
         chex.assert_tree_all_finite((updates, state))
 
 
+def test_a_large_array_of_large_gradients_stays_finite(entry: Entry) -> None:
+    """Sums of capped squares must not overflow either."""
+    tx, params = entry(), jnp.ones((64, 64))
+    state, step = tx.init(params), jax.jit(tx.update)
+    for g in (3e30, -3e30, 1e20, 0.0):
+        updates, state = step(jnp.full_like(params, g), state, params)
+        chex.assert_tree_all_finite((updates, state))
+
+
+def test_may_be_differentiated_where_there_was_no_gradient(entry: Entry) -> None:
+    params, x = jnp.ones(2), jnp.array([0.0, 1.0])
+
+    def size(rate: jax.Array, x: jax.Array) -> jax.Array:
+        tx = entry(learning_rate=rate)
+        state, total = tx.init(params), jnp.zeros(())
+        for _ in range(2):
+            updates, state = tx.update(x, state, params)
+            total += jnp.sum(updates**2)
+        return total
+
+    chex.assert_tree_all_finite(jax.jit(jax.grad(size, (0, 1)))(jnp.float32(0.1), x))
+
+
+def test_what_else_a_model_consists_of_passes(entry: Entry) -> None:
+    """Functions and keys among the parameters, where the gradient is None."""
+    tx, params = entry(), {"w": jnp.ones(2), "f": jnp.tanh, "key": jax.random.key(0)}
+    only = {"w": jnp.ones(2), "f": None, "key": None}
+    updates, _ = tx.update(only, tx.init(only), params)
+    assert updates["f"] is None
+
+
+def test_the_state_is_sharded_as_the_parameters_are(entry: Entry) -> None:
+    """On an explicit mesh, where types tell: the same from init on, through a scan, in one compilation."""
+    mesh = jax.make_mesh((1, 1), ("x", "y"), axis_types=(jax.sharding.AxisType.Explicit,) * 2)
+    with jax.set_mesh(mesh), jax.numpy_rank_promotion("allow"):
+        params = jax.device_put(jnp.ones((8, 4)), jax.sharding.PartitionSpec("x", "y"))
+        tx = entry()
+        state = tx.init(params)
+        _, after = jax.jit(tx.update)(params, state, params)
+        assert jax.tree.map(jax.typeof, after) == jax.tree.map(jax.typeof, state)
+
+
 def test_a_saturated_count_stays_finite(entry: Entry) -> None:
     tx, step = step_of(entry.name)
     params, [*_, g] = tree(), steps_of(steps=1)

@@ -74,10 +74,29 @@ def test_legal_ends_are_legal() -> None:
         (lambda: g.chain(g.adam), TypeError, r"adam is no gradient transformation: call it, adam\(…\)"),
         (lambda: g.chain(g.adam(0.1), 0.5), TypeError, r"0.5 is no gradient transformation"),
         (lambda: g.lookahead(g.adam), TypeError, r"call it, adam"),
+        (lambda: g.chain([g.ema(0.9)]), TypeError, r"\[ema\(0.9\)\] is no gradient transformation: unpack it"),
+        (
+            lambda: g.adaptive(g.ema(0.9), []),
+            TypeError,
+            r"direction=ema\(0.9\) is not a list of pieces: \[ema\(0.9\)\]",
+        ),
+        (lambda: g.parallel(jnp.add), ValueError, r"parallel: the branches \[\] need a name each"),
+        (lambda: g.parallel(jnp.add, params=[]), ValueError, r"not updates, state or params"),
+        (lambda: g.sgd(0.1, nesterov=True), TypeError, r"sgd: no argument nesterov=; it takes learning_rate"),
+        (lambda: g.adam(0.1, b2=jnp.bfloat16(0.999)), ValueError, r"rounded to bfloat16, give it in float32"),
+        (
+            lambda: g.piece(lambda: optax.sgd(0.1))(),
+            TypeError,
+            r"returned GradientTransformationExtraArgs, which is no Piece",
+        ),
         (lambda: g.adaptive([g.ema], []), TypeError, r"ema is no gradient transformation: call it"),
         (lambda: g.radam(0.1, b2=lambda count: 0.9), TypeError, r"rectify: decay cannot be a schedule"),
         (lambda: g.nadam(0.1, b1=lambda count: 0.9), TypeError, r"nadam: b1 cannot be a schedule"),
-        (lambda: g.adabound(lambda count: 0.1 * count), ValueError, r"learning_rate\(0\) is 0, but the bounds follow"),
+        (
+            lambda: g.adabound(lambda count: 0.1 * count.astype(float)),
+            ValueError,
+            r"learning_rate\(0\) is 0, but the bounds follow",
+        ),
         (lambda: g.adadelta(rho=lambda count: 0.9), TypeError, r"rho=.* is not a number \(no schedule\)"),
         (lambda: g.get("radm"), KeyError, r"no optimizer 'radm'; did you mean radam\?"),
         (lambda: g.get("zzz"), KeyError, r"did you mean sgd, momentum, "),
@@ -86,6 +105,14 @@ def test_legal_ends_are_legal() -> None:
 def test_the_message_says_what_to_write(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_names_of_other_peoples_pieces_are_theirs() -> None:
+    @g.piece
+    def soft(threshold: float = 0.1) -> g.Piece:
+        return g.pointwise(lambda x: jnp.sign(x) * jnp.maximum(jnp.abs(x) - threshold, 0))
+
+    assert repr(soft(threshold=0.1)) == "soft(threshold=0.1)"
 
 
 def test_traced_values_pass_unchecked() -> None:

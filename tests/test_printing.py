@@ -56,7 +56,20 @@ def test_repr_is_the_call() -> None:
 
 
 def test_foreign_transformations_are_shown_too() -> None:
-    assert "clip_by_global_norm(…)" in str(g.chain(optax.clip_by_global_norm(1.0), g.adam(1e-3)))
+    assert (
+        str(g.chain(optax.clip_by_global_norm(1.0), g.ema(0.9)))
+        == """\
+chain(
+    clip_by_global_norm(…),
+    ema(0.9),
+)"""
+    )
+    assert repr(g.lookahead(optax.adam(0.1))) == "lookahead(chain(…))"
+
+
+def test_a_mask_is_shown_around_what_it_masks() -> None:
+    text = str(g.chain(g.add_decayed_weights(0.1, mask={"a": True})))
+    assert "        add_decayed_weights(0.1),\n        {'a': True},\n" in text
 
 
 def test_traced_hyperparameters_are_shown_by_type() -> None:

@@ -130,6 +130,21 @@ def test_eval_params_come_in_the_parameters_dtype() -> None:
     chex.assert_trees_all_equal(g.eval_params(state, params), params)
 
 
+def test_foreign_pieces_see_float32_inside_masked_too() -> None:
+    params = {"a": jnp.ones(2, jnp.bfloat16), "b": jnp.ones(2, jnp.bfloat16)}
+    tx = g.masked(optax.scale_by_adam(), {"a": True, "b": False})
+    state = tx.init(params)
+    with jax.numpy_dtype_promotion("standard"):  # optax itself does not run in strict mode
+        _, after = tx.update(params, state, params)
+    assert jax.tree.map(lambda a: a.dtype, after) == jax.tree.map(lambda a: a.dtype, state)
+
+
+def test_a_piece_is_one_static_thing() -> None:
+    tx = g.ranger(1e-3)
+    assert jax.tree.map(lambda x: x, tx) is tx
+    assert jax.tree.leaves(tx) == []
+
+
 def test_slow_weights_own_their_buffer() -> None:
     params = tree()
     state = g.slow_weights().init(params)

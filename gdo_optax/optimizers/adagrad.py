@@ -1,5 +1,7 @@
 """One step size per coordinate, from the squares of its past gradients."""
 
+from chex import Numeric
+
 from gdo_optax.combinators import adaptive, chain
 from gdo_optax.core import Hyperparameter, Piece, piece
 from gdo_optax.pieces.composite import scale_by_rms
@@ -10,8 +12,8 @@ from gdo_optax.pieces.scales import inverse_root, scale_by_learning_rate, square
 @piece
 def adagrad(
     learning_rate: Hyperparameter = 0.01,
-    initial_accumulator_value: Hyperparameter = 0.0,
-    eps: Hyperparameter = 1e-10,
+    initial_accumulator_value: Numeric = 0.0,
+    eps: Numeric = 1e-10,
 ) -> Piece:
     """Adagrad: every coordinate divided by the root of the sum of its squared gradients.
 
@@ -47,7 +49,7 @@ def adagrad(
 
 
 @piece
-def rmsprop(learning_rate: Hyperparameter = 1e-3, decay: Hyperparameter = 0.9, eps: Hyperparameter = 1e-8) -> Piece:
+def rmsprop(learning_rate: Hyperparameter = 1e-3, decay: Hyperparameter = 0.9, eps: Numeric = 1e-8) -> Piece:
     """RMSprop: the gradient divided by a running root mean square of itself.
 
         E[g²]ₜ = β·E[g²]ₜ₋₁ + (1−β)·gₜ²
@@ -78,7 +80,7 @@ def rmsprop(learning_rate: Hyperparameter = 1e-3, decay: Hyperparameter = 0.9, e
 
 
 @piece
-def adadelta(learning_rate: Hyperparameter = 1.0, rho: Hyperparameter = 0.95, eps: Hyperparameter = 1e-6) -> Piece:
+def adadelta(learning_rate: Hyperparameter = 1.0, rho: Numeric = 0.95, eps: Numeric = 1e-6) -> Piece:
     """Adadelta: a step in the units of the parameters, without a learning rate to tune.
 
         E[g²]ₜ = ρ·E[g²]ₜ₋₁ + (1−ρ)·gₜ²

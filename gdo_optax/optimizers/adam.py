@@ -1,5 +1,7 @@
 """Adam and its nearest relatives."""
 
+from chex import Numeric
+
 from gdo_optax.combinators import adaptive, chain
 from gdo_optax.core import Hyperparameter, Piece, piece
 from gdo_optax.pieces.clocks import bias_correction
@@ -22,8 +24,8 @@ def adam(
     learning_rate: Hyperparameter = 1e-3,
     b1: Hyperparameter = 0.9,
     b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-8,
-    eps_root: Hyperparameter = 0.0,
+    eps: Numeric = 1e-8,
+    eps_root: Numeric = 0.0,
 ) -> Piece:
     """Adam: the average gradient over its root mean square, both corrected for their start at 0.
 
@@ -34,11 +36,11 @@ def adam(
     optax's and PyTorch's Adam; with schedules for b1 and b2 the corrections stay exact, which theirs do not.
 
     Args:
-        learning_rate: α ≥ 0, a number or a schedule: about the largest step of a coordinate.
+        learning_rate: α ≥ 0, a number or a schedule: about the largest step of a coordinate (of gradients below 1e19).
         b1: in [0, 1), a number or a schedule.
         b2: in [0, 1), a number or a schedule.
         eps: ε ≥ 0, outside the root.
-        eps_root: added inside the root, after the correction; makes the update differentiable at 0.
+        eps_root: added inside the root, after the correction.
 
     Raises:
         ValueError: a value outside its range.
@@ -61,7 +63,7 @@ def adamax(
     learning_rate: Hyperparameter = 2e-3,
     b1: Hyperparameter = 0.9,
     b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-8,
+    eps: Numeric = 1e-8,
 ) -> Piece:
     """AdaMax: Adam with the largest gradient of the recent past in place of the root mean square.
 
@@ -69,8 +71,8 @@ def adamax(
         uₜ = max(b2·uₜ₋₁, |gₜ| + ε)
         θₜ = θₜ₋₁ − α/(1−b1ᵗ) · mₜ/uₜ
 
-    No coordinate moves further than α. The paper has no ε, so a coordinate without a gradient so far would be 0/0; it
-    stands where optax and PyTorch put it.
+    No coordinate moves further than about α; exactly, than α·(1−b1)/(1−b1/b2). The paper has no ε, so a coordinate
+    without a gradient so far would be 0/0; it stands where optax and PyTorch put it.
 
     Args:
         learning_rate: α ≥ 0, a number or a schedule.
@@ -102,8 +104,8 @@ def adamw(
     learning_rate: Hyperparameter = 1e-3,
     b1: Hyperparameter = 0.9,
     b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-8,
-    eps_root: Hyperparameter = 0.0,
+    eps: Numeric = 1e-8,
+    eps_root: Numeric = 0.0,
     weight_decay: Hyperparameter = 1e-4,
     mask: Mask | None = None,
 ) -> Piece:
@@ -144,8 +146,8 @@ def amsgrad(
     learning_rate: Hyperparameter = 1e-3,
     b1: Hyperparameter = 0.9,
     b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-8,
-    eps_root: Hyperparameter = 0.0,
+    eps: Numeric = 1e-8,
+    eps_root: Numeric = 0.0,
 ) -> Piece:
     """AMSGrad: Adam with a second moment that never shrinks.
 

@@ -1,7 +1,8 @@
 """Adaptive step sizes between bounds that close in."""
 
 import jax
-from chex import Array
+import jax.numpy as jnp
+from chex import Array, Numeric
 
 from gdo_optax.combinators import adaptive, chain
 from gdo_optax.core import Hyperparameter, Piece, piece
@@ -15,9 +16,9 @@ def adabound(
     learning_rate: Hyperparameter = 1e-3,
     b1: Hyperparameter = 0.9,
     b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-8,
+    eps: Numeric = 1e-8,
     final_learning_rate: Hyperparameter = 0.1,
-    gamma: Hyperparameter = 1e-3,
+    gamma: Numeric = 1e-3,
 ) -> Piece:
     """AdaBound: Adam at first, SGD with momentum in the end.
 
@@ -72,9 +73,9 @@ def amsbound(
     learning_rate: Hyperparameter = 1e-3,
     b1: Hyperparameter = 0.9,
     b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-8,
+    eps: Numeric = 1e-8,
     final_learning_rate: Hyperparameter = 0.1,
-    gamma: Hyperparameter = 1e-3,
+    gamma: Numeric = 1e-3,
 ) -> Piece:
     """AMSBound: AdaBound with a second moment that never shrinks.
 
@@ -123,7 +124,7 @@ def _following(final: Hyperparameter, learning_rate: Hyperparameter) -> Hyperpar
     """The final rate, in proportion to a schedule of the learning rate (the authors' final_lr·lr/base_lr)."""
     if callable(final) or not callable(learning_rate):
         return final
-    first = learning_rate(0)
+    first = learning_rate(jnp.int32(0))
     if not isinstance(first, jax.core.Tracer) and first == 0:
         raise ValueError(
             "learning_rate(0) is 0, but the bounds follow learning_rate(t)/learning_rate(0): start the warm-up above 0 "

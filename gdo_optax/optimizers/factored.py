@@ -1,5 +1,7 @@
 """Second moments in sublinear memory."""
 
+from chex import Numeric
+
 from gdo_optax.combinators import adaptive, chain
 from gdo_optax.core import Hyperparameter, Piece, piece
 from gdo_optax.pieces.factored import factored_ema
@@ -11,10 +13,10 @@ from gdo_optax.schedules import relative_step
 @piece
 def adafactor(
     learning_rate: Hyperparameter = relative_step,
-    decay_rate: Hyperparameter = 0.8,
-    eps: Hyperparameter = 1e-30,
-    clipping_threshold: Hyperparameter = 1.0,
-    min_parameter_scale: Hyperparameter = 1e-3,
+    decay_rate: Numeric = 0.8,
+    eps: Numeric = 1e-30,
+    clipping_threshold: Numeric = 1.0,
+    min_parameter_scale: Numeric = 1e-3,
 ) -> Piece:
     """Adafactor: adaptive steps that keep rows and columns of the second moment and scale with the parameters.
 

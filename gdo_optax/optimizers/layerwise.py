@@ -1,5 +1,7 @@
 """Steps in proportion to the norm of each layer."""
 
+from chex import Numeric
+
 from gdo_optax.combinators import chain
 from gdo_optax.core import Hyperparameter, Piece, piece
 from gdo_optax.pieces.composite import scale_by_adam
@@ -13,8 +15,8 @@ def lamb(
     learning_rate: Hyperparameter = 1e-3,
     b1: Hyperparameter = 0.9,
     b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-6,
-    eps_root: Hyperparameter = 0.0,
+    eps: Numeric = 1e-6,
+    eps_root: Numeric = 0.0,
     weight_decay: Hyperparameter = 0.01,
     mask: Mask | None = None,
 ) -> Piece:

@@ -1,6 +1,7 @@
 """Adam with Nesterov's momentum."""
 
 import jax.numpy as jnp
+from chex import Numeric
 
 from gdo_optax.combinators import adaptive, chain, parallel
 from gdo_optax.core import Hyperparameter, Piece, piece
@@ -15,8 +16,8 @@ def nadam(
     learning_rate: Hyperparameter = 2e-3,
     b1: Hyperparameter = 0.99,
     b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-8,
-    eps_root: Hyperparameter = 0.0,
+    eps: Numeric = 1e-8,
+    eps_root: Numeric = 0.0,
 ) -> Piece:
     """Nadam: Adam whose momentum is Nesterov's, with a momentum that grows.
 

@@ -17,8 +17,8 @@ def radam(
     learning_rate: Hyperparameter = 1e-3,
     b1: Hyperparameter = 0.9,
     b2: Numeric = 0.999,
-    eps: Hyperparameter = 1e-8,
-    eps_root: Hyperparameter = 0.0,
+    eps: Numeric = 1e-8,
+    eps_root: Numeric = 0.0,
     threshold: Numeric = 5.0,
 ) -> Piece:
     """RAdam: Adam that starts as momentum and adapts only as far as its second moment can be trusted.
@@ -71,7 +71,7 @@ def ranger(
     learning_rate: Hyperparameter = 1e-3,
     b1: Hyperparameter = 0.95,
     b2: Numeric = 0.999,
-    eps: Hyperparameter = 1e-5,
+    eps: Numeric = 1e-5,
     weight_decay: Hyperparameter = 0.0,
     mask: Mask | None = None,
     threshold: Numeric = 5.0,

@@ -1,18 +1,22 @@
-"""Pieces that know the time, t = 1, 2, …: each keeps a count of its own updates."""
+"""Pieces that know the time, t = 1, 2, …: each keeps a count of its own updates.
+
+What depends on the time alone is a schedule, evaluated once for all arrays.
+"""
 
 import functools
 
 import jax.numpy as jnp
+import optax
 from chex import Array, Numeric
 
 from gdo_optax import arithmetic
 from gdo_optax.core import Hyperparameter, Piece, piece
-from gdo_optax.makers import sequence, timed
+from gdo_optax.makers import pointwise, sequence
 
 
 @piece
 def bias_correction(decay: Hyperparameter, power: float = 1, ahead: int = 0) -> Piece:
-    """x ↦ x / (1 − βᵗ)ᵖ, t counted `ahead` steps further: what an average started at 0 lacks.
+    """x ↦ x / (1 − βᵗ)ᵖ, with t + ahead in place of t: what an average started at 0 lacks.
 
     Where `decay` is a schedule the product of the βs that were used takes the place of βᵗ, as ema(decay) needs (optax
     takes today's β to the power t, which is wrong as soon as β changes). `power=-1/2` on 1/√v gives Adam's second form,
@@ -30,10 +34,7 @@ def bias_correction(decay: Hyperparameter, power: float = 1, ahead: int = 0) -> 
         return x / weight**power if power > 0 else x * weight**-power
 
     if not callable(decay):
-        return timed(
-            lambda x, t, decay: divided(x, arithmetic.weight_of_past(t + ahead, decay)),
-            decay=decay,
-        )
+        return pointwise(divided, weight=lambda count: arithmetic.weight_of_past(_time(count) + ahead, decay))
 
     def gathered(weight: Numeric, decay: Numeric) -> Array:  # 1 − Πβ is the average of ones, and loses no digits
         return arithmetic.average(weight, 1.0, decay)
@@ -67,18 +68,18 @@ def rectify(decay: Numeric, threshold: Numeric = 5.0) -> Piece:
     if callable(decay):
         raise TypeError("rectify: decay cannot be a schedule: ρ is the length of an average with one constant decay")
 
-    def rectified(scale: Array, t: Array, decay: Numeric, threshold: Numeric) -> Array:
-        rho, rho_inf = arithmetic.sma_length(t, decay)
+    def rectification(count: Array) -> Array:  # 0 for "not yet"
+        rho, rho_inf = arithmetic.sma_length(_time(count), decay)
         adapts = rho >= threshold
         rho, rho_inf = jnp.where(adapts, rho, 5), jnp.where(adapts, rho_inf, 5)  # no root of a negative in either arm
         r = jnp.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
-        return jnp.where(adapts, r * scale, 1)
+        return jnp.where(adapts, r, 0)
 
-    return timed(rectified, decay=decay, threshold=threshold)
+    return pointwise(lambda scale, r: jnp.where(r > 0, r * scale, 1), r=rectification)
 
 
 @piece
-def clip_by_bounds(final_learning_rate: Hyperparameter = 0.1, gamma: Hyperparameter = 1e-3) -> Piece:
+def clip_by_bounds(final_learning_rate: Hyperparameter = 0.1, gamma: Numeric = 1e-3) -> Piece:
     """η ↦ clip(η, ηₗ(t), ηᵤ(t)), bounds that close in on the final rate from both sides.
 
         ηₗ(t) = η*·(1 − 1/(γt+1)),   ηᵤ(t) = η*·(1 + 1/(γt))
@@ -95,9 +96,18 @@ def clip_by_bounds(final_learning_rate: Hyperparameter = 0.1, gamma: Hyperparame
     Array([0.05, 0.2 ], dtype=float32)
     """
 
-    def clipped(rate: Array, t: Array, final: Numeric, gamma: Numeric) -> Array:
-        lower = final * (gamma * t / (gamma * t + 1))  # 1 − 1/(γt+1), without the difference
-        upper = final * (1 + 1 / (gamma * t))
-        return jnp.clip(rate, lower, upper)
+    def final(count: Array) -> Numeric:
+        return final_learning_rate(count) if callable(final_learning_rate) else final_learning_rate
 
-    return timed(clipped, final=final_learning_rate, gamma=gamma)
+    def lower(count: Array) -> Array:
+        return final(count) * (gamma * _time(count) / (gamma * _time(count) + 1))  # 1 − 1/(γt+1), no difference taken
+
+    def upper(count: Array) -> Array:
+        return final(count) * (1 + 1 / (gamma * _time(count)))
+
+    return pointwise(jnp.clip, min=lower, max=upper)
+
+
+def _time(count: Array) -> Array:
+    """t, from the number of updates before this one."""
+    return optax.safe_increment(count).astype(float)

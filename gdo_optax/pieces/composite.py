@@ -1,5 +1,7 @@
 """Direction and scale in one: the two products that several methods share."""
 
+from chex import Numeric
+
 from gdo_optax.combinators import adaptive
 from gdo_optax.core import Hyperparameter, Piece, piece
 from gdo_optax.pieces.clocks import bias_correction
@@ -8,7 +10,7 @@ from gdo_optax.pieces.scales import inverse_root, square
 
 
 @piece
-def scale_by_rms(decay: Hyperparameter = 0.9, eps: Hyperparameter = 1e-8, eps_root: Hyperparameter = 0.0) -> Piece:
+def scale_by_rms(decay: Hyperparameter = 0.9, eps: Numeric = 1e-8, eps_root: Numeric = 0.0) -> Piece:
     """g ↦ g / (√(E[g²] + eps_root) + eps): RMSprop's direction. optax.scale_by_rms puts its eps inside the root.
 
     >>> import jax.numpy as jnp
@@ -21,7 +23,7 @@ def scale_by_rms(decay: Hyperparameter = 0.9, eps: Hyperparameter = 1e-8, eps_ro
 
 @piece
 def scale_by_adam(
-    b1: Hyperparameter = 0.9, b2: Hyperparameter = 0.999, eps: Hyperparameter = 1e-8, eps_root: Hyperparameter = 0.0
+    b1: Hyperparameter = 0.9, b2: Hyperparameter = 0.999, eps: Numeric = 1e-8, eps_root: Numeric = 0.0
 ) -> Piece:
     """g ↦ m̂ₜ / (√(v̂ₜ + eps_root) + eps): Adam's direction.
 

@@ -4,13 +4,13 @@ import jax.numpy as jnp
 import optax
 from chex import Array, Numeric
 
-from gdo_optax.arithmetic import reciprocal
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.arithmetic import mean, reciprocal
+from gdo_optax.core import Piece, piece
 from gdo_optax.makers import recurrent
 
 
 @piece
-def factored_ema(decay_rate: Hyperparameter = 0.8) -> Piece:
+def factored_ema(decay_rate: Numeric = 0.8) -> Piece:
     """The average V of x with decay β₂ₜ = 1 − t⁻ᶜ, kept of a matrix as the averages of its rows and columns.
 
         Rₜ = β₂ₜ·Rₜ₋₁ + (1−β₂ₜ)·rowmean(x),   Cₜ = β₂ₜ·Cₜ₋₁ + (1−β₂ₜ)·colmean(x),   V = R·C / mean(R)
@@ -31,9 +31,8 @@ def factored_ema(decay_rate: Hyperparameter = 0.8) -> Piece:
     """
 
     def initial(p: Array) -> Array | dict[str, Array]:
-        if len(p.shape) < 2:
-            return jnp.zeros_like(p)
-        return {"row": jnp.zeros(p.shape[:-1], p.dtype), "col": jnp.zeros((*p.shape[:-2], p.shape[-1]), p.dtype)}
+        zeros = jnp.zeros_like(p)
+        return {"row": jnp.sum(zeros, -1), "col": jnp.sum(zeros, -2)} if zeros.ndim > 1 else zeros  # sharded as p is
 
     def rule(m: Array | dict[str, Array], x: Array, t: Numeric, decay_rate: Numeric) -> tuple[Array, Array]:
         weight = t**-decay_rate  # 1 − β₂ₜ, which 1 − (1 − t⁻ᶜ) would round
@@ -43,8 +42,8 @@ def factored_ema(decay_rate: Hyperparameter = 0.8) -> Piece:
 
         if x.ndim < 2:
             return averaged(m, x), averaged(m, x)
-        row, col = averaged(m["row"], jnp.mean(x, -1)), averaged(m["col"], jnp.mean(x, -2))
-        share = row * reciprocal(jnp.mean(row, -1, keepdims=True))  # first, so that no product of two ε underflows
+        row, col = averaged(m["row"], mean(x, -1)), averaged(m["col"], mean(x, -2))
+        share = row * reciprocal(mean(row, -1, keepdims=True))  # first, so that no product of two ε underflows
         return {"row": row, "col": col}, share[..., :, None] * col[..., None, :]
 
     return recurrent(rule, initial, t=optax.safe_increment, decay_rate=decay_rate)

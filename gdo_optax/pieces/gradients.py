@@ -28,7 +28,6 @@ def centralize(out_axis: int = -1) -> Piece:
         if g.ndim < 2:
             return g
         others = tuple(i for i in range(g.ndim) if i != out_axis % g.ndim)
-        mean = jnp.sum(g, others, keepdims=True) / max(math.prod(g.shape[i] for i in others), 1)
-        return g - mean
+        return g - jnp.sum(g, others, keepdims=True) / max(math.prod(g.shape[i] for i in others), 1)
 
     return pointwise(centralized)

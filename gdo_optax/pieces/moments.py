@@ -78,7 +78,7 @@ def decayed_max(decay: Hyperparameter, dtype: Any = None) -> Piece:
 
 
 @piece
-def scale_by_past_updates(rho: Hyperparameter, eps: Hyperparameter) -> Piece:
+def scale_by_past_updates(rho: Numeric, eps: Numeric) -> Piece:
     """Δₜ = √(E[Δ²]ₜ₋₁ + ε)·xₜ, then E[Δ²]ₜ = ρ·E[Δ²]ₜ₋₁ + (1−ρ)·Δₜ²: Adadelta's numerator, which restores the units.
 
     What is averaged is Δ as emitted, before any learning rate (M. D. Zeiler, 2012, arXiv:1212.5701, Algorithm 1).
@@ -90,7 +90,7 @@ def scale_by_past_updates(rho: Hyperparameter, eps: Hyperparameter) -> Piece:
     """
 
     def rule(m: Array, x: Array, rho: Numeric, eps: Numeric) -> tuple[Array, Array]:
-        squared = (m + eps) * arithmetic.square(x)  # Δ², without reading its root twice, which would be written out
+        squared = arithmetic.capped((m + eps) * jnp.square(x))  # Δ²; reading its root twice would write that out
         return arithmetic.average(m, squared, rho), jnp.sqrt(m + eps) * x
 
     return recurrent(rule, rho=rho, eps=eps)

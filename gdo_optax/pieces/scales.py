@@ -1,6 +1,7 @@
 """Pointwise steps of a list: powers, roots and factors."""
 
 import jax.numpy as jnp
+from chex import Numeric
 
 from gdo_optax import arithmetic
 from gdo_optax.core import Hyperparameter, Piece, piece
@@ -52,7 +53,7 @@ def reciprocal() -> Piece:
 
 
 @piece
-def inverse_root(eps: Hyperparameter = 1e-8, eps_root: Hyperparameter = 0.0) -> Piece:
+def inverse_root(eps: Numeric = 1e-8, eps_root: Numeric = 0.0) -> Piece:
     """v ↦ 1/(√(v + eps_root) + eps), 0 where that divides by 0.
 
     >>> import jax.numpy as jnp
@@ -63,7 +64,7 @@ def inverse_root(eps: Hyperparameter = 1e-8, eps_root: Hyperparameter = 0.0) -> 
 
 
 @piece
-def add_constant(constant: Hyperparameter) -> Piece:
+def add_constant(constant: Numeric) -> Piece:
     """x ↦ x + constant.
 
     >>> import jax.numpy as jnp
@@ -96,7 +97,7 @@ def scale_by_learning_rate(learning_rate: Hyperparameter) -> Piece:
 
 
 @piece
-def clip_by_block_rms(clipping_threshold: Hyperparameter) -> Piece:
+def clip_by_block_rms(clipping_threshold: Numeric) -> Piece:
     """U ↦ U / max(1, RMS(U)/d), RMS over the whole array (Adafactor's update clipping; `optax.clip_by_block_rms`).
 
     >>> import jax.numpy as jnp

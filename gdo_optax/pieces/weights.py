@@ -21,8 +21,9 @@ def add_decayed_weights(weight_decay: Hyperparameter, mask: Mask | None = None) 
     >>> tx.update(jnp.array([1.0]), tx.init(None), jnp.array([2.0]))[0]
     Array([2.], dtype=float32)
     """
-    decayed = paired(lambda x, p, weight_decay: x + weight_decay * p, weight_decay=weight_decay)
-    return decayed if mask is None else masked(decayed, mask)
+    if mask is not None:
+        return masked(add_decayed_weights(weight_decay), mask)
+    return paired(lambda x, p, weight_decay: x + weight_decay * p, weight_decay=weight_decay)
 
 
 @piece
@@ -45,7 +46,7 @@ def trust_ratio() -> Piece:
 
 
 @piece
-def scale_by_parameter_rms(min_parameter_scale: Hyperparameter = 1e-3) -> Piece:
+def scale_by_parameter_rms(min_parameter_scale: Numeric = 1e-3) -> Piece:
     """x ↦ max(ε₂, RMS(p))·x: a step relative to the size of the parameter (Adafactor's α; array by array).
 
     >>> import jax.numpy as jnp
