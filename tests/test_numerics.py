@@ -281,3 +281,21 @@ def test_float32_stays_close_for_long(name: str) -> None:
     single = np.float64(rollout(g.get(name)(), jnp.zeros(8), jnp.asarray(grads, jnp.float32)))
     ulps = np.max(np.abs(single - exact), 1) / (2.0**-23 * np.max(np.abs(exact), 1))
     assert ulps.max() < 16
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("adamw", {"b1": 0.8, "b2": 0.95, "weight_decay": 0.1}),
+        ("adabound", {"b1": 0.8, "b2": 0.95, "final_learning_rate": 0.5}),
+        ("momentum", {"momentum": 0.7}),
+        ("ranger", {"b1": 0.8, "weight_decay": 0.1, "slow_step_size": 0.3}),
+    ],
+)
+def test_a_constant_schedule_is_its_number(name: str, settings: dict[str, float]) -> None:
+    with jax.enable_x64(True):
+        params = tree(jnp.float64)
+        grads = jax.tree.map(lambda p: jnp.stack([p, -p, 2 * p] * 5), tree(jnp.float64, seed=7))
+        scheduled = {k: lambda count, v=v: jnp.asarray(v, float) + 0 * count.astype(float) for k, v in settings.items()}
+        number, schedule = (rollout(g.get(name)(**s), params, grads) for s in (settings, scheduled))
+        chex.assert_trees_all_close(schedule, number, rtol=1e-9)
