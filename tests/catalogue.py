@@ -185,9 +185,9 @@ def steps_of(dtype: Any = jnp.float32, steps: int = 8, names: tuple[str, ...] = 
 
 
 @functools.cache
-def step_of(name: str) -> tuple[Piece, Any]:
-    """A method with its defaults, and its jitted update and apply, compiled once for all tests of a process."""
-    tx = get(name)()
+def step_of(name: str, **settings: Any) -> tuple[Piece, Any]:
+    """A method, with its defaults but for the settings, and its jitted update and apply, compiled once in a process."""
+    tx = get(name)(**settings)
 
     def step(params: Any, state: Any, grads: Any) -> tuple[Any, Any, Any]:
         updates, state = tx.update(grads, state, params)

@@ -106,15 +106,13 @@ def test_half_precision_computes_in_float32(entry: Entry, dtype: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32], ids=["f16", "bf16", "f32"])
 def test_zero_gradients_move_nothing(entry: Entry, dtype: Any) -> None:
-    settings = {"weight_decay": 0.0} if entry.name == "lamb" or entry.name == "adamw" else {}
-    tx = entry(**settings)
+    tx, step = step_of(entry.name, **({"weight_decay": 0.0} if entry.name in ("lamb", "adamw") else {}))
     params, [g] = tree(dtype, FEW), steps_of(dtype, steps=1, names=FEW)
     nothing, state = jax.tree.map(jnp.zeros_like, params), tx.init(params)
-    step = jax.jit(tx.update)
     for _ in range(6):
-        updates, state = step(nothing, state, params)
+        _, state, updates = step(params, state, nothing)
         assert all(not np.asarray(u, np.float32).any() for u in jax.tree.leaves(updates))
-    updates, state = step(g, state, params)
+    _, state, updates = step(params, state, g)
     chex.assert_tree_all_finite((updates, state))
 
 
@@ -141,11 +139,8 @@ def test_may_be_differentiated_where_there_was_no_gradient(entry: Entry) -> None
 
     def size(rate: jax.Array, x: jax.Array) -> jax.Array:
         tx = entry(learning_rate=rate)
-        state, total = tx.init(params), jnp.zeros(())
-        for _ in range(2):
-            updates, state = tx.update(x, state, params)
-            total += jnp.sum(updates**2)
-        return total
+        updates, _ = tx.update(x, tx.init(params), params)
+        return jnp.sum(updates**2)
 
     chex.assert_tree_all_finite(jax.jit(jax.grad(size, (0, 1)))(jnp.float32(0.1), x))
 
@@ -202,15 +197,12 @@ def test_may_be_donated_from_the_first_step(entry: Entry) -> None:
 
 
 def test_inside_optax_wrappers(entry: Entry) -> None:
+    """All of them at once, none of which changes a thing."""
     params, grads = tree(names=FEW), steps_of(steps=6, names=FEW)
-    labels = jax.tree.map(lambda _: "a", params)
-    everything = jax.tree.map(lambda _: True, params)
-    for wrapped in (
-        optax.partition({"a": optax.masked(entry(), everything)}, labels),
-        optax.apply_if_finite(entry(), 3),
-        optax.chain(optax.identity(), gdo_optax.chain(optax.identity(), entry())),
-    ):
-        close(run(wrapped, params, grads)[0], plain(entry.name, names=FEW))
+    mixed = optax.chain(optax.identity(), gdo_optax.chain(optax.identity(), entry()))
+    masked = optax.masked(mixed, jax.tree.map(lambda _: True, params))
+    labelled = optax.partition({"a": masked}, jax.tree.map(lambda _: "a", params))
+    close(run(optax.apply_if_finite(labelled, 3), params, grads)[0], plain(entry.name, names=FEW))
 
 
 def test_masked_leaves_stay(entry: Entry) -> None:
@@ -240,7 +232,10 @@ def test_multi_steps_accumulates_the_mean(entry: Entry) -> None:
     params, grads = tree(names=FEW), steps_of(steps=6, names=FEW)
     assert jnp.any(grads[0]["gain"] != grads[1]["gain"])
     pairs = [jax.tree.map(lambda a, b: (a + b) / 2, *pair) for pair in zip(grads[::2], grads[1::2], strict=True)]
-    big, _ = run(entry(), params, pairs)
+    tx, step = step_of(entry.name)
+    big, state = params, tx.init(params)
+    for g in pairs:
+        big, state, _ = step(big, state, g)
     with jax.numpy_dtype_promotion("standard"):  # MultiSteps promotes on its own
         small, _ = run(optax.MultiSteps(entry(), 2).gradient_transformation(), params, grads)
     close(small, big, rtol=1e-5, atol=1e-6)
