@@ -69,7 +69,7 @@ def inverse_root(v: Array, eps: Numeric, eps_root: Numeric) -> Array:
 
 
 def average(m: Array, x: Array, decay: Numeric) -> Array:
-    """β·m + (1−β)·x, written m + (1−β)(x − m), with 1−β taken before β is rounded; from the other end where β < ½.
+    """β·m + (1−β)·x, written m + ((1−β)x − (1−β)m), 1−β taken before β is rounded; from the other end where β < ½.
 
     In float32 0.999 is 1.3e-8 off, so a rounded β gives 1−β an error of 1.3e-5, for ever. From m's end a small β would
     leave m's rounding in place of a small x.
