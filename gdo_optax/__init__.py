@@ -1,23 +1,55 @@
 """Every classic gradient-descent method for JAX, each a short list of pure, composable pieces."""
 
-from gdo_optax.combinators import adaptive, chain, masked, parallel
+from gdo_optax.combinators import adaptive, chain, masked, mean_of, parallel, recall
 from gdo_optax.core import Piece, eval_params, piece
 from gdo_optax.family import family, get
-from gdo_optax.makers import memory, paired, pointwise, recurrent, sequence, timed, weights
-from gdo_optax.optimizers.adagrad import adadelta, adagrad, rmsprop
-from gdo_optax.optimizers.adam import adam, adamax, adamw, amsgrad
-from gdo_optax.optimizers.bounded import adabound, amsbound
+from gdo_optax.makers import (
+    Running,
+    located,
+    memory,
+    paired,
+    pointwise,
+    pooled,
+    randomized,
+    recurrent,
+    timed,
+    weights,
+)
+from gdo_optax.optimizers.adagrad import adadelta, adagrad, adagrad_full_matrix
+from gdo_optax.optimizers.adam import adam, adamax, qhadam
+from gdo_optax.optimizers.bounded import adabound, adaboundw, amsbound
+from gdo_optax.optimizers.convergent import adamnc, amsgrad
+from gdo_optax.optimizers.decoupled import adamw, adamwr, sgdw, sgdwr
+from gdo_optax.optimizers.sgdbound import sgdbound
+from gdo_optax.optimizers.evaluating import heun
 from gdo_optax.optimizers.factored import adafactor
-from gdo_optax.optimizers.layerwise import lamb
-from gdo_optax.optimizers.lookahead import lookahead
-from gdo_optax.optimizers.momentum import momentum, nesterov, sgd
+from gdo_optax.optimizers.layerwise import lamb, nlamb, nnlamb
+from gdo_optax.optimizers.lars import lars, lars_2017
+from gdo_optax.optimizers.lookahead import adaptive_lookahead, lookahead
+from gdo_optax.optimizers.momentum import aggmo, momentum, nesterov, nesterov_1983, sgd
 from gdo_optax.optimizers.nadam import nadam
+from gdo_optax.optimizers.penalized import adagrad_mirror, adagrad_rda
 from gdo_optax.optimizers.rectified import radam, ranger
-from gdo_optax.pieces.clocks import bias_correction, clip_by_bounds, rectify
-from gdo_optax.pieces.composite import scale_by_adam, scale_by_rms
-from gdo_optax.pieces.factored import factored_ema
+from gdo_optax.optimizers.rmsprop import rmsprop, rmsprop_centered, rmsprop_momentum, rmsprop_nesterov
+from gdo_optax.optimizers.signs import delta_bar_delta, hinton_gains, lion, rprop
+from gdo_optax.pieces.bounds import clip_by_bounds, clip_step_size
+from gdo_optax.pieces.clocks import bias_correction, rectify, scale_by_time
+from gdo_optax.pieces.composite import look_ahead, nesterov_ema, quasi_hyperbolic, scale_by_adam, scale_by_rms
+from gdo_optax.pieces.factored import corrected_decay_rate, factored_ema
 from gdo_optax.pieces.gradients import centralize
-from gdo_optax.pieces.moments import decayed_max, ema, running_max, scale_by_past_updates, total, trace
+from gdo_optax.pieces.matrices import scale_by_full_matrix
+from gdo_optax.pieces.moments import (
+    decayed_max,
+    ema,
+    mean,
+    running_max,
+    scale_by_past_updates,
+    total,
+    trace,
+    two_rate_ema,
+    variance,
+)
+from gdo_optax.pieces.proximal import first_parameters, parameters, project, proximal
 from gdo_optax.pieces.scales import (
     absolute,
     add_constant,
@@ -29,8 +61,21 @@ from gdo_optax.pieces.scales import (
     sign,
     square,
 )
-from gdo_optax.pieces.weights import add_decayed_weights, scale_by_parameter_rms, slow_weights, trust_ratio
+from gdo_optax.pieces.slow import (
+    adaptive_slow_weights,
+    extrapolate,
+    polyak_average,
+    slow_weights,
+    temporal_average,
+)
+from gdo_optax.pieces.steps import scale_by_delta_bar_delta, scale_by_gains, scale_by_rprop
+from gdo_optax.pieces.weights import add_decayed_weights, scale_by_local_rate, scale_by_parameter_rms, trust_ratio
 from gdo_optax.schedules import complement, nadam_momentum, relative_step
+from gdo_optax.trees import excluding
+from gdo_optax.wrappers.accumulation import accumulate
+from gdo_optax.wrappers.evaluations import gradient_ahead, scale_by_backtracking
+from gdo_optax.wrappers.restarts import interpolate_state, restart_state
+from gdo_optax.wrappers.rows import lazy
 
 
 __all__ = [
@@ -41,41 +86,95 @@ __all__ = [
     "sgd",
     "momentum",
     "nesterov",
+    "nesterov_1983",
+    "aggmo",
+    "delta_bar_delta",
+    "rprop",
+    "hinton_gains",
+    "lion",
     "adagrad",
+    "adagrad_full_matrix",
+    "adagrad_rda",
+    "adagrad_mirror",
     "rmsprop",
+    "rmsprop_centered",
+    "rmsprop_momentum",
+    "rmsprop_nesterov",
     "adadelta",
     "adam",
     "adamax",
     "nadam",
     "amsgrad",
+    "adamnc",
     "adamw",
+    "qhadam",
+    "adamwr",
+    "sgdw",
+    "sgdwr",
     "adafactor",
     "adabound",
     "amsbound",
+    "adaboundw",
+    "sgdbound",
+    "lars_2017",
+    "lars",
     "lamb",
+    "nlamb",
+    "nnlamb",
     "radam",
     "lookahead",
     "ranger",
+    "heun",
+    # Around a whole optimizer
+    "accumulate",
+    "adaptive_lookahead",
+    "interpolate_state",
+    "lazy",
+    "restart_state",
     # Combinators
     "adaptive",
     "chain",
     "masked",
+    "mean_of",
     "parallel",
+    "recall",
     # Pieces that remember
     "decayed_max",
     "ema",
     "factored_ema",
+    "first_parameters",
+    "mean",
     "running_max",
+    "scale_by_delta_bar_delta",
+    "scale_by_full_matrix",
+    "scale_by_gains",
     "scale_by_past_updates",
-    "slow_weights",
+    "scale_by_rprop",
     "total",
     "trace",
+    "two_rate_ema",
+    "variance",
+    # Second sets of weights
+    "adaptive_slow_weights",
+    "extrapolate",
+    "polyak_average",
+    "slow_weights",
+    "temporal_average",
+    # Pieces that evaluate the loss once more
+    "gradient_ahead",
+    "scale_by_backtracking",
     # Pieces that know the time
     "bias_correction",
     "clip_by_bounds",
+    "clip_step_size",
     "rectify",
+    "scale_by_time",
     # Pieces that read the parameters
     "add_decayed_weights",
+    "parameters",
+    "project",
+    "proximal",
+    "scale_by_local_rate",
     "scale_by_parameter_rms",
     "trust_ratio",
     # Pointwise pieces
@@ -89,22 +188,30 @@ __all__ = [
     "scale_by_learning_rate",
     "sign",
     "square",
-    # Two lists in one
+    # Several pieces in one
+    "look_ahead",
+    "nesterov_ema",
+    "quasi_hyperbolic",
     "scale_by_adam",
     "scale_by_rms",
     # Makers
     "Piece",
+    "Running",
+    "located",
     "memory",
     "paired",
     "piece",
     "pointwise",
+    "pooled",
+    "randomized",
     "recurrent",
-    "sequence",
     "timed",
     "weights",
     # Beside the update
     "eval_params",
     "complement",
+    "corrected_decay_rate",
+    "excluding",
     "nadam_momentum",
     "relative_step",
 ]

@@ -57,6 +57,11 @@ def reciprocal(x: Array) -> Array:
     return jnp.where(x == 0, 0, 1 / x)
 
 
+def ratio(a: Array, b: Array, neither: Array) -> Array:
+    """a/b, and 1 where there is `neither`; there b may be 0 and its derivative is none."""
+    return jnp.where(neither, 1, a / jnp.where(neither, 1, b))
+
+
 def inverse_root(v: Array, eps: Numeric, eps_root: Numeric) -> Array:
     """1/(√(v + eps_root) + eps) for v ≥ 0, and 0 where that divides by 0.
 
@@ -96,13 +101,13 @@ def weight_of_past(t: Array, decay: Numeric) -> Array:
     return -jnp.expm1(t * log(decay))
 
 
-def norm(x: Array) -> Array:
-    """The Euclidean norm over all axes, ‖x‖₂: finite for finite x, with derivative 0 at 0.
+def norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
+    """The Euclidean norm ‖x‖₂ over all axes, or over some, which stay as 1: finite for finite x, with derivative 0 at 0.
 
     It is the sum that is kept finite: a bound on every square would be an array for the compiler to write out.
     """
     squares = jnp.square(jnp.abs(x)) if jnp.iscomplexobj(x) else jnp.square(x)
-    total = jnp.minimum(jnp.sum(squares), float(jnp.finfo(squares.dtype).max))
+    total = jnp.minimum(jnp.sum(squares, axes, keepdims=axes is not None), float(jnp.finfo(squares.dtype).max))
     return jnp.where(total == 0, 0, jnp.sqrt(jnp.where(total == 0, 1, total)))
 
 

@@ -27,11 +27,11 @@ def chain(*pieces: optax.GradientTransformation) -> Piece:
     >>> tx.init(jnp.zeros(2))
     {'ema': Array([0., 0.], dtype=float32)}
     """
-    named = _named(pieces)
-    remembering = {k: p for k, p in named.items() if _remembers(p)}
+    named = named_pieces(pieces)
+    remembering = {k: p for k, p in named.items() if remembers(p)}
 
     def init(params: ArrayTree) -> dict[str, Any]:
-        return {k: _init(p, params) for k, p in remembering.items()}
+        return {k: initial_state(p, params) for k, p in remembering.items()}
 
     def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, dict[str, Any]]:
         if remembering and (not isinstance(state, dict) or set(state) != set(remembering)):
@@ -39,7 +39,7 @@ def chain(*pieces: optax.GradientTransformation) -> Piece:
             raise ValueError(f"the state is another optimizer's: it holds {found}, not {sorted(remembering)}")
         kept = {}
         for k, p in named.items():
-            x, s = _run(p, x, state[k] if k in remembering else optax.EmptyState(), params, **extra)
+            x, s = run_update(p, x, state[k] if k in remembering else optax.EmptyState(), params, **extra)
             if k in remembering:
                 kept[k] = s
         return x, kept
@@ -75,12 +75,22 @@ def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTra
         out: dict[str, ArrayTree] = {}
         kept = {}
         for k, c in chains.items():
-            out[k], s = _run(c, x, state[k] if k in remembering else {}, params, **{**extra, **out})
+            out[k], s = run_update(c, x, state[k] if k in remembering else {}, params, **{**extra, **out})
             if k in remembering:
                 kept[k] = s
         return each(merge, *out.values()), kept
 
     return assemble(init, wide_update, remembers=bool(remembering), body=ITSELF)
+
+
+def mean_of(*arrays: Array) -> Array:
+    """The mean of several arrays, coordinate by coordinate: a merge for `parallel`.
+
+    >>> import jax.numpy as jnp
+    >>> mean_of(jnp.array([1.0, 2.0]), jnp.array([3.0, 5.0]))
+    Array([2. , 3.5], dtype=float32)
+    """
+    return functools.reduce(jnp.add, arrays) / len(arrays)
 
 
 @piece
@@ -94,7 +104,26 @@ def adaptive(direction: Sequence[optax.GradientTransformation], scale: Sequence[
     Array([-1.,  0.,  1.], dtype=float32)
     """
     both = parallel(jnp.multiply, direction=direction, scale=scale)
-    return assemble(both.init, functools.partial(_run, both), remembers=both.remembers, body=ITSELF)
+    return assemble(both.init, functools.partial(run_update, both), remembers=both.remembers, body=ITSELF)
+
+
+@piece
+def recall(branch: str) -> Piece:
+    """What an earlier branch of the same `parallel` emitted, in place of what came in. ValueError where there is none.
+
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import scale, square
+    >>> tx = parallel(jnp.add, squared=[square()], double=[recall("squared"), scale(2.0)])
+    >>> tx.update(jnp.array([3.0]), tx.init(None))[0]
+    Array([27.], dtype=float32)
+    """
+
+    def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
+        if branch not in extra:
+            raise ValueError(f"recall: no branch {branch!r} came before this one; there are {sorted(extra)}")
+        return extra[branch], state
+
+    return assemble(optax.init_empty_state, wide_update, remembers=False)
 
 
 @piece
@@ -110,19 +139,19 @@ def masked(inner: optax.GradientTransformation, mask: Mask) -> Piece:
     >>> tx.update(g, tx.init(g))[0]
     {'bias': Array([1.], dtype=float32), 'kernel': Array([2.], dtype=float32)}
     """
-    [inner] = _named([inner]).values()
+    inner = single(inner)
 
     def init(params: ArrayTree) -> Any:
-        return _init(inner, selected(mask, params))
+        return initial_state(inner, selected(mask, params))
 
     def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
-        y, state = _run(inner, selected(mask, x), state, selected(mask, params), **extra)
+        y, state = run_update(inner, selected(mask, x), state, selected(mask, params), **extra)
         return overlaid(mask, y, x), state
 
-    return assemble(init, wide_update, remembers=_remembers(inner), body=ITSELF)
+    return assemble(init, wide_update, remembers=remembers(inner), body=ITSELF)
 
 
-def _named(pieces: Iterable[optax.GradientTransformation]) -> dict[str, optax.GradientTransformation]:
+def named_pieces(pieces: Iterable[optax.GradientTransformation]) -> dict[str, optax.GradientTransformation]:
     """Each transformation under its name; the second of a name gets a number."""
     named: dict[str, optax.GradientTransformation] = {}
     for p in pieces:
@@ -136,14 +165,23 @@ def _named(pieces: Iterable[optax.GradientTransformation]) -> dict[str, optax.Gr
     return named
 
 
-def _remembers(p: optax.GradientTransformation) -> bool:
+def single(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """What is to be wrapped, or a TypeError that says what it is instead."""
+    return next(iter(named_pieces([inner]).values()))
+
+
+def remembers(p: optax.GradientTransformation) -> bool:
+    """Whether the transformation has a state at all."""
     return p.remembers if isinstance(p, Piece) else p.init is not optax.init_empty_state
 
 
-def _init(p: optax.GradientTransformation, params: ArrayTree) -> Any:
+def initial_state(p: optax.GradientTransformation, params: ArrayTree) -> Any:
+    """The state to start with; foreign transformations see a model in at least float32."""
     return p.init(params if isinstance(p, Piece) else widened(params))
 
 
-def _run(p: optax.GradientTransformation, *args: Any, **extra: Any) -> tuple[ArrayTree, Any]:
+def run_update(p: optax.GradientTransformation, x: ArrayTree, state: Any, *args: Any, **extra: Any) -> tuple:
+    """An update of arrays in at least float32, not rounded."""
     update = getattr(p, "wide_update", None) or optax.with_extra_args_support(p).update
-    return update(*args, **extra)
+    y, new = update(x, state, *args, **extra)
+    return y, new if remembers(p) else state

@@ -44,10 +44,11 @@ class Piece(optax.GradientTransformationExtraArgs):
 
 
 class Timed(NamedTuple):
-    """A count of updates (int32), and what is remembered beside it."""
+    """A count of updates (int32), what is remembered beside it, and the numbers that depend on their own past."""
 
     count: Array
     memory: Any = ()
+    running: Any = ()
 
 
 class Weights(NamedTuple):
@@ -55,6 +56,7 @@ class Weights(NamedTuple):
 
     count: Array
     weights: ArrayTree
+    running: Any = ()
 
 
 def piece(maker: Callable[P, Piece]) -> Callable[P, Piece]:
@@ -75,19 +77,21 @@ def piece(maker: Callable[P, Piece]) -> Callable[P, Piece]:
     )
     """
     signature = inspect.signature(maker)
+    library = maker.__module__.partition("gdo_optax.like.")[2]
+    name = f"like.{library}.{maker.__name__}" if library else maker.__name__
 
     @functools.wraps(maker)
     def make(*args: P.args, **kwargs: P.kwargs) -> Piece:
-        given = ranges.bind(maker.__name__, signature, args, kwargs)
+        given = ranges.bind(name, signature, args, kwargs)
         if maker.__module__.startswith("gdo_optax."):  # in other hands a name may mean something else
-            ranges.check(maker.__name__, given)
+            ranges.check(name, given)
         inner = maker(*args, **kwargs)
         if not isinstance(inner, Piece):
             raise TypeError(
-                f"{maker.__name__} returned {type(inner).__name__}, which is no Piece: return chain(…) of it"
+                f"{name} returned {type(inner).__name__}, which is no Piece: return chain(…) of it"
             )
         made = Piece(inner.init, inner.update)
-        made.call = Call(maker.__name__, (*((None, v) for v in args), *kwargs.items()))
+        made.call = Call(name, (*((None, v) for v in args), *kwargs.items()))
         made.body = inner.body and (made.call if inner.body is ITSELF else inner.body)
         made.remembers, made.wide_update = inner.remembers, inner.wide_update
         return made

@@ -4,7 +4,7 @@ Counts, schedules, dtypes and what is remembered are dealt with here, once.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,47 +13,72 @@ from chex import Array, ArrayTree, Numeric
 
 from gdo_optax.arithmetic import as_dtype, copy, wide_dtype
 from gdo_optax.core import Hyperparameter, Piece, Timed, Weights, assemble
-from gdo_optax.trees import absent, columns, each
+from gdo_optax.trees import absent, columns, path_name
+
+
+class Running(NamedTuple):
+    """A hyperparameter that depends on its own past: s₀ = initial(), sₜ = step(sₜ₋₁, count), the count from 0.
+
+    >>> import jax.numpy as jnp
+    >>> halved = pointwise(lambda x, share: share * x, share=Running(lambda s, count: s / 2, lambda: 1.0))
+    >>> halved.update(jnp.ones(1), halved.init(jnp.ones(1)))[0]
+    Array([0.5], dtype=float32)
+    """
+
+    step: Callable[[Array, Array], Numeric]
+    initial: Callable[[], Numeric]
 
 
 def _rule(
     f: Callable[..., tuple[Any, Array]],
-    hyper: dict[str, Hyperparameter],
+    hyper: dict[str, Any],
     *,
     initial: Callable[[Any], Any] | None = None,
     timed: bool = False,
     paired: bool = False,
     state: type = Timed,
+    beside: Callable[[ArrayTree, Any], list[dict[str, Any]]] | None = None,
 ) -> Piece:
     """What all makers come to: (m, x, t, p; hyperparameters) ↦ (m′, y) on every leaf.
 
     Its state is a tree of m's, beside a count where f or a schedule among the hyperparameters asks for the time.
+    `beside` may give each leaf keywords of its own, from the whole tree and the count.
     """
-    timed = timed or any(map(callable, hyper.values()))
+    running = {k: h for k, h in hyper.items() if isinstance(h, Running)}
+    timed = timed or bool(running) or any(map(callable, hyper.values()))
 
     def init(params: ArrayTree) -> Any:
         memory = jax.tree.map(initial, params) if initial else ()
-        return state(jnp.zeros((), jnp.int32), memory) if timed else memory
+        first = {k: jnp.asarray(h.initial(), _number_dtype(params)) for k, h in running.items()}
+        return state(jnp.zeros((), jnp.int32), memory, first or ()) if timed else memory
 
     def wide_update(x: ArrayTree, kept: Any, params: ArrayTree | None = None, **_: Any) -> tuple[ArrayTree, Any]:
         if paired and params is None:
             raise ValueError("this transformation reads the parameters: call update(updates, state, params)")
-        count, memory = kept if timed else (None, kept)
-        values = {k: h(count) if callable(h) else h for k, h in hyper.items()}
+        count, memory, past = kept if timed else (None, kept, ())
+        now = {k: jnp.asarray(h.step(past[k], count), past[k].dtype) for k, h in running.items()}
+        values = {k: h(count) if callable(h) else h for k, h in hyper.items()} | now
         time: Any = optax.safe_increment(count) if timed else None
 
-        def leaf(x: Array, p: Array, m: Any) -> tuple[Any, Array]:
+        def leaf(x: Array, p: Array, m: Any, own: dict[str, Any]) -> tuple[Any, Array]:
             if absent(x):
                 return m, x
             t = time.astype(jnp.finfo(x.dtype).dtype) if timed else None
-            return f(m, x, t, p, **{k: as_dtype(v, x.dtype) for k, v in values.items()})
+            return f(m, x, t, p, **{k: as_dtype(v, x.dtype) for k, v in values.items()}, **own)
 
         structure, rows = columns(x, params if paired else x, memory if initial else x)
-        out = [leaf(*row) for row in rows]
+        owns = beside(x, count) if beside else [{}] * len(rows)
+        out = [leaf(*row, own) for row, own in zip(rows, owns, strict=True)]
         memory = structure.unflatten([m for m, _ in out]) if initial else ()
-        return structure.unflatten([y for _, y in out]), state(time, memory) if timed else memory
+        return structure.unflatten([y for _, y in out]), state(time, memory, now or ()) if timed else memory
 
     return assemble(init, wide_update, remembers=bool(initial) or timed)
+
+
+def _number_dtype(tree: ArrayTree) -> Any:
+    """Of a number that belongs to no array: double precision where any array has it."""
+    double = any(wide_dtype(p) in (jnp.float64, jnp.complex128) for p in jax.tree.leaves(tree))
+    return jnp.float64 if double else jnp.float32
 
 
 def pointwise(f: Callable[..., Array], **hyper: Hyperparameter) -> Piece:
@@ -153,8 +178,8 @@ def weights(f: Callable[..., tuple[Array, Array]], **hyper: Hyperparameter) -> P
 
     >>> import jax.numpy as jnp
     >>> behind = weights(lambda w, x, p: (p, x))
-    >>> behind.init(jnp.ones(1))
-    Weights(count=Array(0, dtype=int32), weights=Array([1.], dtype=float32))
+    >>> behind.init(jnp.ones(1)).weights
+    Array([1.], dtype=float32)
     """
     return _rule(
         lambda w, x, t, p, /, **h: f(w, x, p, **h),
@@ -166,29 +191,53 @@ def weights(f: Callable[..., tuple[Array, Array]], **hyper: Hyperparameter) -> P
     )
 
 
-def sequence(
-    f: Callable[[Array, Array], Array],
-    step: Callable[..., Array],
-    initial: Callable[[], Numeric],
-    **hyper: Hyperparameter,
-) -> Piece:
-    """x ↦ f(x, sₜ), with a sequence of numbers of its own: s₀ = initial(), sₜ = step(sₜ₋₁, **hyper).
+def pooled(f: Callable[..., Array], measure: Callable[[Array], Array], **hyper: Hyperparameter) -> Piece:
+    """x ↦ f(x, mean, **hyper), the mean over all elements of all arrays together; measure(x) is an array's sum.
 
     >>> import jax.numpy as jnp
-    >>> halving = sequence(jnp.multiply, step=lambda s: s / 2, initial=lambda: 1.0)
-    >>> halving.update(jnp.ones(1), halving.init(jnp.ones(1)))[0]
-    Array([0.5], dtype=float32)
+    >>> centered = pooled(lambda x, mean: x - mean, jnp.sum)
+    >>> centered.update([jnp.ones(3), jnp.zeros(1)], ())[0]
+    [Array([0.25, 0.25, 0.25], dtype=float32), Array([-0.75], dtype=float32)]
     """
 
-    def init(params: ArrayTree) -> Timed:
-        double = any(wide_dtype(p) in (jnp.float64, jnp.complex128) for p in jax.tree.leaves(params))
-        return Timed(jnp.zeros((), jnp.int32), jnp.asarray(initial(), jnp.float64 if double else jnp.float32))
+    def of_all(x: ArrayTree, _: Any) -> list[dict[str, Any]]:
+        arrays = [a for a in jax.tree.leaves(x) if not absent(a)]
+        size, dtype = max(sum(a.size for a in arrays), 1), _number_dtype(arrays)
+        mean = sum((measure(a).astype(dtype) / size for a in arrays), jnp.zeros((), dtype))
+        return [{} if absent(a) else {"mean": as_dtype(mean, a.dtype)} for a in jax.tree.leaves(x, is_leaf=absent)]
 
-    def wide_update(x: ArrayTree, state: Timed, params: Any = None, **_: Any) -> tuple[ArrayTree, Timed]:
-        count, s = state
-        values = {k: as_dtype(h(count) if callable(h) else h, s.dtype) for k, h in hyper.items()}
-        s = step(s, **values)
-        y = each(lambda x: f(x, s.astype(jnp.finfo(x.dtype).dtype)), x)
-        return y, Timed(optax.safe_increment(count), s)
+    return _rule(lambda m, x, t, p, /, **h: (m, f(x, **h)), hyper, beside=of_all)
 
-    return assemble(init, wide_update)
+
+def located(f: Callable[..., Array], **hyper: Hyperparameter) -> Piece:
+    """x ↦ f(x, path, **hyper), the path of the array in its tree such as "encoder/layer/kernel".
+
+    >>> import jax.numpy as jnp
+    >>> kernels = located(lambda x, path: x if path.endswith("kernel") else 0 * x)
+    >>> kernels.update({"bias": jnp.ones(1), "kernel": jnp.ones(1)}, ())[0]
+    {'bias': Array([0.], dtype=float32), 'kernel': Array([1.], dtype=float32)}
+    """
+
+    def paths(x: ArrayTree, _: Any) -> list[dict[str, Any]]:
+        return [{"path": path_name(path)} for path, _ in jax.tree.leaves_with_path(x, is_leaf=absent)]
+
+    return _rule(lambda m, x, t, p, /, **h: (m, f(x, **h)), hyper, beside=paths)
+
+
+def randomized(f: Callable[..., Array], seed: Numeric = 0, **hyper: Hyperparameter) -> Piece:
+    """x ↦ f(x, key, **hyper), a key of its own for every array and every step, drawn from `seed` and the count.
+
+    The state is the count alone, so that it can be saved wherever numbers can.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> noisy = randomized(lambda x, key: x + jax.random.normal(key, x.shape, x.dtype))
+    >>> noisy.init(jnp.ones(1)).count
+    Array(0, dtype=int32)
+    """
+
+    def keys(x: ArrayTree, count: Array) -> list[dict[str, Any]]:
+        key = jax.random.fold_in(jax.random.key(seed), count)
+        return [{"key": jax.random.fold_in(key, i)} for i in range(len(jax.tree.leaves(x, is_leaf=absent)))]
+
+    return _rule(lambda m, x, t, p, /, **h: (m, f(x, **h)), hyper, timed=True, beside=keys)

@@ -1,5 +1,6 @@
 """How a piece prints: the call that made it, and the recipe below it as a Python expression."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -28,7 +29,9 @@ def show(value: Any) -> str:
     if _listed(value):
         return f"[{', '.join(map(show, value))}]"
     if isinstance(value, np.generic | np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
-        return str(value.tolist())
+        return show(value.tolist())
+    if isinstance(value, float) and math.isinf(value):
+        return f"float({str(value)!r})"
     if isinstance(value, jax.Array):
         return f"<traced {value.dtype}>"
     if callable(value) and not isinstance(value, type):

@@ -1,10 +1,14 @@
-"""Schedules: pure functions count ↦ value, the count from 0."""
+"""Schedules: pure functions count ↦ value, the count from 0. Warm-ups and cycles are in `cycles`."""
 
 from collections.abc import Callable
 from typing import TypeAlias
 
 import jax.numpy as jnp
+import optax
 from chex import Array, Numeric
+
+from gdo_optax import ranges
+from gdo_optax.arithmetic import as_dtype, log, weight_of_past
 
 
 Schedule: TypeAlias = Callable[[Array], Numeric]
@@ -20,8 +24,10 @@ def relative_step(count: Array) -> Array:
     return jnp.minimum(0.01, 1 / jnp.sqrt(jnp.asarray(count, float) + 1))
 
 
-def nadam_momentum(b1: Numeric, ahead: int = 0) -> Schedule:
+def nadam_momentum(b1: Numeric, ahead: int = 0, momentum_decay: Numeric = 1 / 250) -> Schedule:
     """μₜ = b1·(1 − 0.5·0.96^(t/250)), t = count + 1 + ahead: Nadam's momentum, from about b1/2 up to b1.
+
+    `momentum_decay` stands in the place of 1/250 (1 in Keras).
 
     >>> import jax.numpy as jnp
     >>> nadam_momentum(0.9)(jnp.array(0)).round(5), nadam_momentum(0.9)(jnp.array(249)).round(5)
@@ -29,9 +35,25 @@ def nadam_momentum(b1: Numeric, ahead: int = 0) -> Schedule:
     """
 
     def momentum(count: Array) -> Array:
-        return b1 * (1 - 0.5 * 0.96 ** ((jnp.asarray(count, float) + 1 + ahead) / 250))
+        return b1 * (1 - 0.5 * 0.96 ** ((jnp.asarray(count, float) + 1 + ahead) * momentum_decay))
 
     return momentum
+
+
+def corrected_decay(decay: Numeric) -> Schedule:
+    """βₜ = β·(1−βᵗ⁻¹)/(1−βᵗ), t = count + 1: an average with it is one with β and its bias correction in one.
+
+    Adam's decay as N. Shazeer and M. Stern (2018) write it, arXiv:1804.04235, section 7.1.
+
+    >>> corrected_decay(0.9)(0), corrected_decay(0.9)(1).round(4)
+    (Array(0., dtype=float32), Array(0.4737, dtype=float32))
+    """
+
+    def corrected(count: Array) -> Array:
+        t = _time(count)
+        return decay * (weight_of_past(t - 1, decay) / weight_of_past(t, decay))
+
+    return corrected
 
 
 def complement(schedule: Schedule) -> Schedule:
@@ -41,3 +63,129 @@ def complement(schedule: Schedule) -> Schedule:
     0.75
     """
     return lambda count: 1 - schedule(count)
+
+
+def ahead(schedule: Schedule, steps: int = 1) -> Schedule:
+    """schedule(count + steps): what a schedule will say; the largest count there is stays the largest.
+
+    Raises ValueError for steps below 1, TypeError for a schedule that is a number.
+
+    >>> ahead(nesterov_momentum(), steps=2)(1)
+    Array(0.5, dtype=float32)
+    """
+    ranges.check("ahead", {"steps": steps})
+    if not callable(schedule):
+        raise TypeError(f"ahead: schedule={schedule!r} is not a schedule, a function of the count")
+
+    def later(count: Array) -> Numeric:
+        count = jnp.asarray(count)
+        return schedule(jnp.minimum(count, jnp.iinfo(count.dtype).max - steps) + steps)
+
+    return later
+
+
+def inverse_sqrt_decay(learning_rate: Numeric | Schedule) -> Schedule:
+    """Inverse square root decay: as fast as the regret bounds of online learning ask for.
+
+        αₜ = α/√t,   t = count + 1
+
+    Args:
+        learning_rate: α ≥ 0, a number or a schedule.
+
+    Raises:
+        ValueError: a learning rate below 0.
+
+    Reference: D. P. Kingma, J. Ba (2015), "Adam: a method for stochastic optimization", arXiv:1412.6980, section 4.
+
+    >>> inverse_sqrt_decay(0.3)(99).round(6)
+    Array(0.03, dtype=float32)
+    """
+    ranges.check("inverse_sqrt_decay", {"learning_rate": learning_rate})
+
+    def rate(count: Array) -> Array:
+        t = _time(count)
+        alpha = learning_rate(count) if callable(learning_rate) else learning_rate
+        return as_dtype(alpha, t.dtype) / jnp.sqrt(t)
+
+    return rate
+
+
+def geometric_decay(value: Numeric, decay: Numeric) -> Schedule:
+    """Geometric decay: the b1·λᵗ⁻¹ of the theory of Adam, AMSGrad and AdamNC.
+
+        value·λ^count,   written value·exp(count·log λ)
+
+    Their λ = 1 − 10⁻⁸ has to be given as a Python number: float32 has no such number, but it has its logarithm.
+
+    Args:
+        value: the value of the first step, ≥ 0.
+        decay: λ in [0, 1), a number.
+
+    Raises:
+        ValueError: a value outside its range.
+        TypeError: a schedule for decay.
+
+    Reference: S. J. Reddi, S. Kale, S. Kumar (2018), "On the convergence of Adam and beyond", arXiv:1904.09237,
+    corollary 1; D. P. Kingma, J. Ba (2015), arXiv:1412.6980, section 4.
+
+    >>> geometric_decay(0.9, 1 - 1e-8)(100_000_000).round(5)  # 0.9/e
+    Array(0.33109, dtype=float32)
+    """
+    ranges.check("geometric_decay", {"value": value, "decay": decay})
+    if callable(decay):
+        raise TypeError("geometric_decay: decay cannot be a schedule")
+
+    def decayed(count: Array) -> Array:
+        elapsed = jnp.asarray(count, float)
+        slope = jnp.maximum(log(decay), -1e30)  # log 0 = -inf would make 0⁰ a NaN
+        return as_dtype(value, elapsed.dtype) * jnp.exp(elapsed * as_dtype(slope, elapsed.dtype))
+
+    return decayed
+
+
+def sutskever_momentum(max_momentum: Numeric = 0.99) -> Schedule:
+    """Sutskever's momentum: a half, then closer and closer to 1 every 250 steps, up to a bound.
+
+        μₜ = min(1 − 2^(−1−log₂(⌊t/250⌋+1)), μ_max),   t = count
+
+    It is written (n + ½)/(n + 1), n = ⌊t/250⌋. The paper goes back to 0.9 for the last 1000 steps.
+
+    Args:
+        max_momentum: μ_max in [0, 1), a number; up to 0.999 in the paper.
+
+    Raises:
+        ValueError: a value outside its range.
+
+    Reference: I. Sutskever et al. (2013), "On the importance of initialization and momentum in deep learning", ICML.
+
+    >>> sutskever_momentum()(249), sutskever_momentum()(250), sutskever_momentum()(100_000)
+    (Array(0.5, dtype=float32), Array(0.75, dtype=float32), Array(0.99, dtype=float32))
+    """
+    ranges.check("sutskever_momentum", {"max_momentum": max_momentum})
+
+    def momentum(count: Array) -> Array:
+        n = (jnp.asarray(count, int) // 250).astype(float)
+        return jnp.minimum((n + 0.5) / (n + 1), as_dtype(max_momentum, n.dtype))
+
+    return momentum
+
+
+def nesterov_momentum() -> Schedule:
+    """Nesterov's momentum, simplified: k/(k+3), k = count, for (aₖ−1)/aₖ₊₁ with aₖ₊₁ = (1+√(4aₖ²+1))/2.
+
+    Reference: W. Su, S. Boyd, E. Candès (2014), arXiv:1503.01243, equation 1, where k is counted from 1.
+
+    >>> nesterov_momentum()(0), nesterov_momentum()(3)
+    (Array(0., dtype=float32), Array(0.5, dtype=float32))
+    """
+
+    def momentum(count: Array) -> Array:
+        k = jnp.asarray(count, float)
+        return k / (k + 3)
+
+    return momentum
+
+
+def _time(count: Array) -> Array:
+    """t = count + 1, added before it is rounded to a float."""
+    return optax.safe_increment(jnp.asarray(count, int)).astype(float)

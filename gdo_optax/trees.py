@@ -1,5 +1,6 @@
 """The walk over trees of arrays: what stands beside a leaf, what passes through, and which dtype it is computed in."""
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -65,6 +66,69 @@ def selected(mask: Mask, tree: ArrayTree) -> ArrayTree:
 def overlaid(mask: Mask, tree: ArrayTree, below: ArrayTree) -> ArrayTree:
     """`tree` where the mask is True, `below` elsewhere."""
     return jax.tree.map(lambda m, x, y: x if m else y, _mask_of(mask, below), tree, below)
+
+
+def excluding(*patterns: str) -> Callable[[ArrayTree], ArrayTree]:
+    """A mask: False where the path of an array, such as "encoder/norm/bias", contains a match of any of the patterns.
+
+    The patterns are regular expressions; TypeError for one that is no string.
+
+    >>> excluding("bias", "^norm/")({"kernel": 0.0, "bias": 0.0, "norm": {"scale": 0.0}})
+    {'bias': False, 'kernel': True, 'norm': {'scale': False}}
+    """
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f'excluding: {pattern!r} is no string: give the patterns one by one, excluding("bias", "norm")')
+    compiled = [re.compile(pattern) for pattern in patterns]
+
+    def mask(tree: ArrayTree) -> ArrayTree:
+        return jax.tree.map_with_path(lambda path, _: not any(c.search(path_name(path)) for c in compiled), tree)
+
+    return mask
+
+
+def inverted(mask: Mask) -> Mask:
+    """The mask of all that `mask` leaves out."""
+    return lambda tree: jax.tree.map(lambda m: not m, _mask_of(mask, tree))
+
+
+def all_finite(tree: ArrayTree) -> Any:
+    """Whether no array holds an infinity or a NaN, as one boolean array."""
+    return jnp.all(jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)] or [True]))
+
+
+@jax.tree_util.register_static
+class _Whole:
+    """Stands for a tree of parameters: a node without leaves, which `jax.tree.map` returns as it is."""
+
+
+_WHOLE = _Whole()
+
+
+def of_parameters(init: Callable, f: Callable, tree: ArrayTree, state: Any, *others: Any) -> Any:
+    """`state` with f(leaf of `tree`, what the states hold of this parameter …) for whatever they hold of parameters.
+
+    `init` made the states, and tells by what it makes of a stand-in where parameters' memories are.
+    """
+
+    def whole(x: Any) -> bool:
+        return isinstance(x, _Whole)
+
+    marks, outer = jax.tree.flatten(init(_WHOLE), is_leaf=whole)
+    structure: Any = jax.tree.structure(tree, is_leaf=absent)
+
+    def memories(mark: Any, *parts: Any) -> Any:
+        if not whole(mark):
+            return parts[0]
+        rows = zip(jax.tree.leaves(tree, is_leaf=absent), *map(structure.flatten_up_to, parts), strict=True)
+        return structure.unflatten([row[1] if absent(row[0]) else f(*row) for row in rows])
+
+    return outer.unflatten(map(memories, marks, *map(outer.flatten_up_to, (state, *others))))
+
+
+def path_name(path: tuple) -> str:
+    """A path as people write it: "encoder/layer/kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def replaced(tree: ArrayTree, by: ArrayTree) -> ArrayTree:

@@ -1,6 +1,7 @@
 """FAMILY × settings × problems: what the products of the tests run over."""
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -24,17 +25,77 @@ def falling(count: Any) -> Any:
     return 0.1 / (1 + (count if isinstance(count, int) else count.astype(float)) / 20)
 
 
+def rising(count: Any) -> Any:
+    """A momentum schedule that both JAX and NumPy can evaluate."""
+    return 0.99 - 4.9 * falling(count)
+
+
 # Three per method: the defaults, everything else than the defaults, and an extreme with a schedule.
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "sgd": [{}, {"learning_rate": 0.5}, {"learning_rate": falling}],
     "momentum": [{}, {"learning_rate": 0.5, "momentum": 0.99}, {"learning_rate": falling, "momentum": 0.0}],
-    "nesterov": [{}, {"learning_rate": 0.5, "momentum": 0.99}, {"learning_rate": falling, "momentum": 0.0}],
+    "nesterov": [{}, {"learning_rate": 0.5, "momentum": rising}, {"learning_rate": falling, "momentum": 0.0}],
+    "nesterov_1983": [{}, {"learning_rate": 0.001}, {"learning_rate": falling}],
+    "aggmo": [
+        {},
+        {"learning_rate": 0.5, "momenta": (0.5, 0.999)},
+        {"learning_rate": falling, "momenta": (0.0, 0.9, 0.99, 0.999, 0.9999)},
+    ],
+    "delta_bar_delta": [
+        {},
+        {"learning_rate": 0.5, "kappa": 0.1, "phi": 0.5, "decay": 0.9},
+        {"learning_rate": 1e-4, "kappa": 0.0, "phi": 0.0, "decay": 0.0},
+    ],
+    "rprop": [
+        {},
+        {
+            "learning_rate": 0.5, "eta_minus": 0.3, "eta_plus": 1.5,
+            "min_step_size": 0.05, "max_step_size": 2.0, "variant": "plus",
+        },
+        {"learning_rate": 1.0, "eta_minus": 0.9, "eta_plus": 1.0, "min_step_size": 0.0, "variant": "minus"},
+    ],
+    "hinton_gains": [
+        {},
+        {"learning_rate": 0.5, "increase": 0.5, "decrease": 0.5, "min_gain": 0.01, "max_gain": 2.0},
+        {"learning_rate": falling, "increase": 0.0, "decrease": 1.0},
+    ],
+    "lion": [
+        {},
+        {"learning_rate": 0.01, "b1": 0.95, "b2": 0.8, "weight_decay": 0.1},
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.9999},
+    ],
     "adagrad": [
         {},
         {"learning_rate": 0.5, "initial_accumulator_value": 0.1, "eps": 1e-3},
         {"learning_rate": falling, "eps": 0.0},
     ],
+    "adagrad_full_matrix": [{}, {"learning_rate": 0.5, "eps": 0.1}, {"learning_rate": falling, "eps": 0.0}],
+    "adagrad_rda": [
+        {},
+        {"learning_rate": 0.5, "eps": 1e-3, "l1": 0.01, "l2": 0.1, "low": -0.5, "high": 0.4},
+        {"learning_rate": falling, "eps": 0.0, "l1": 0.1, "low": -0.1},
+    ],
+    "adagrad_mirror": [
+        {},
+        {"learning_rate": 0.5, "eps": 1e-3, "l1": 0.01, "l2": 0.1, "low": -0.5, "high": 0.4},
+        {"learning_rate": falling, "eps": 0.0, "l1": 0.1, "low": -0.1},
+    ],
     "rmsprop": [{}, {"learning_rate": 0.5, "decay": 0.99, "eps": 1e-3}, {"learning_rate": falling, "decay": 0.0}],
+    "rmsprop_centered": [
+        {},
+        {"learning_rate": 0.5, "decay": 0.99, "eps": 1e-3},
+        {"learning_rate": falling, "decay": 0.5, "eps": 0.0},
+    ],
+    "rmsprop_momentum": [
+        {},
+        {"learning_rate": 0.5, "decay": 0.99, "eps": 1e-3, "momentum": 0.99},
+        {"learning_rate": falling, "decay": 0.0, "momentum": 0.0},
+    ],
+    "rmsprop_nesterov": [
+        {},
+        {"learning_rate": 0.5, "decay": 0.99, "eps": 1e-3, "momentum": 0.99},
+        {"learning_rate": falling, "decay": 0.0, "momentum": 0.0},
+    ],
     "adadelta": [{}, {"learning_rate": 0.5, "rho": 0.9, "eps": 1e-3}, {"learning_rate": falling, "rho": 0.999}],
     "adam": [
         {},
@@ -61,15 +122,61 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"learning_rate": 0.5, "b1": 0.8, "b2": 0.95, "eps": 1e-3},
         {"learning_rate": falling, "b1": 0.0, "b2": 0.9},
     ],
+    "adamnc": [
+        {},
+        {"learning_rate": 0.5, "b1": 0.8, "b1_decay": 0.9, "eps": 1e-3},
+        {"learning_rate": falling, "b1": 0.5, "b1_decay": 1.0, "eps": 0.0},
+    ],
+    "qhadam": [
+        {},
+        {"learning_rate": 0.5, "b1": 0.8, "b2": 0.95, "nu1": 0.9, "nu2": 0.6, "eps": 1e-3},
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.9999, "nu1": 1.0, "nu2": 0.0},
+    ],
+    "sgdw": [
+        {},
+        {"learning_rate": 0.5, "momentum": 0.99, "weight_decay": 0.1},
+        {"learning_rate": falling, "momentum": 0.0, "weight_decay": 0.0},
+    ],
+    "adamwr": [
+        {},
+        {
+            "learning_rate": 0.5, "period": 7, "t_mult": 3, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "weight_decay": 0.1,
+        },
+        {"learning_rate": falling, "period": 30, "t_mult": 1, "b1": 0.0, "b2": 0.9999, "weight_decay": 0.0},
+    ],
+    "sgdwr": [
+        {},
+        {"learning_rate": 0.5, "period": 7, "t_mult": 3, "momentum": 0.99, "weight_decay": 0.1},
+        {"learning_rate": falling, "period": 30, "t_mult": 1, "momentum": 0.0, "weight_decay": 0.0},
+    ],
     "adabound": [
         {},
-        {"learning_rate": 0.01, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "final_learning_rate": 0.5, "gamma": 0.05},
+        {
+            "learning_rate": 0.01, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "final_learning_rate": 0.5, "gamma": 0.05,
+            "weight_decay": 0.1,
+        },
         {"learning_rate": falling, "b1": 0.0, "b2": 0.99, "gamma": 0.3},
     ],
     "amsbound": [
         {},
-        {"learning_rate": 0.01, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "final_learning_rate": 0.5, "gamma": 0.05},
+        {
+            "learning_rate": 0.01, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "final_learning_rate": 0.5, "gamma": 0.05,
+            "weight_decay": 0.1,
+        },
         {"learning_rate": falling, "b1": 0.0, "b2": 0.99, "gamma": 0.3},
+    ],
+    "adaboundw": [
+        {},
+        {
+            "learning_rate": 0.01, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "final_learning_rate": 0.5, "gamma": 0.05,
+            "weight_decay": 0.1,
+        },
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.99, "gamma": 0.3, "weight_decay": 0.0},
+    ],
+    "sgdbound": [
+        {},
+        {"learning_rate": 0.01, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "lower_bound": 0.1, "upper_bound": 0.1},
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.99, "lower_bound": 0.0, "upper_bound": 0.5},
     ],
     "radam": [
         {},
@@ -91,13 +198,42 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     ],
     "lamb": [
         {},
+        {
+            "learning_rate": 0.01, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "weight_decay": 0.1,
+            "min_norm": 0.03, "max_norm": 0.04,
+        },
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.9999, "weight_decay": 0.0},
+    ],
+    "nlamb": [
+        {},
         {"learning_rate": 0.01, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "weight_decay": 0.1},
         {"learning_rate": falling, "b1": 0.0, "b2": 0.9999, "weight_decay": 0.0},
     ],
+    "nnlamb": [
+        {},
+        {"learning_rate": 0.01, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "weight_decay": 0.1},
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.9999, "weight_decay": 0.0},
+    ],
+    "lars": [
+        {},
+        {"learning_rate": 0.01, "momentum": 0.8, "weight_decay": 0.1},
+        {"learning_rate": falling, "momentum": 0.0, "weight_decay": 0.0},
+    ],
+    "lars_2017": [
+        {},
+        {"learning_rate": 0.5, "momentum": 0.8, "weight_decay": 0.1, "trust_coefficient": 0.01},
+        {"learning_rate": falling, "momentum": 0.0, "weight_decay": 0.0},
+    ],
     "adafactor": [
         {},
-        {"learning_rate": 0.1, "decay_rate": 0.5, "eps": 1e-6, "clipping_threshold": 0.5, "min_parameter_scale": 0.1},
-        {"learning_rate": falling, "decay_rate": 1.0, "clipping_threshold": 10.0},
+        {
+            "learning_rate": 0.1, "decay_rate": 0.5, "eps": 1e-6, "clipping_threshold": 0.5, "min_parameter_scale": 0.1,
+            "momentum": 0.8, "momentum_position": "before", "factored_dims": "largest", "min_dim_size_to_factor": 4,
+        },
+        {
+            "learning_rate": falling, "decay_rate": 1.0, "clipping_threshold": 10.0, "min_parameter_scale": None,
+            "momentum": 0.0,
+        },
     ],
 }  # fmt: skip
 
@@ -147,6 +283,25 @@ def gradients(seed: int = 1, steps: int = STEPS) -> dict[str, np.ndarray]:
         if shape:
             g[:, 0] = 0  # a row that never has one
             g[:30, -1] = 0  # a row that has none at first
+        return np.float64(np.float32(g))
+
+    return {k: of(s) for k, s in SHAPES.items()}
+
+
+def orthogonal_gradients(seed: int = 1, steps: int = STEPS) -> dict[str, np.ndarray]:
+    """Gradients of which as many as there are coordinates are orthogonal, with steps of zeros.
+
+    For what inverts sums of their outer products: of any others float32 would lose as many digits as the sums have in
+    their condition.
+    """
+    rng = np.random.default_rng(seed)
+
+    def of(shape: tuple[int, ...]) -> np.ndarray:
+        n = math.prod(shape)
+        frames = [np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(0, steps, n)]
+        g = np.concatenate(frames)[:steps].reshape(steps, *shape)
+        g = g * rng.uniform(0.5, 2.0, (steps,) + (1,) * len(shape))
+        g[3:5] = g[40:60] = 0
         return np.float64(np.float32(g))
 
     return {k: of(s) for k, s in SHAPES.items()}

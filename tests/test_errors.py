@@ -98,7 +98,7 @@ def test_legal_ends_are_legal() -> None:
             r"learning_rate\(0\) is 0, but the bounds follow",
         ),
         (lambda: g.adadelta(rho=lambda count: 0.9), TypeError, r"rho=.* is not a number \(no schedule\)"),
-        (lambda: g.get("radm"), KeyError, r"no optimizer 'radm'; did you mean radam\?"),
+        (lambda: g.get("radm"), KeyError, r"nothing is called 'radm'; did you mean radam\?"),
         (lambda: g.get("zzz"), KeyError, r"did you mean sgd, momentum, "),
     ],
 )

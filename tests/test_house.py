@@ -125,7 +125,7 @@ def test_listing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_name_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "radm"]) == 2
     captured = capsys.readouterr()
-    assert captured.err == "no optimizer 'radm'; did you mean radam?\n"
+    assert captured.err == "nothing is called 'radm'; did you mean radam?\n"
     assert captured.out == ""
 
 

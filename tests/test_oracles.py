@@ -5,18 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gdo_optax.family import family
-from tests.catalogue import CASES, SETTINGS, Case, gradients, parameters, rollout
+from gdo_optax.family import family, get
+from tests.catalogue import CASES, SETTINGS, Case, gradients, orthogonal_gradients, parameters, rollout
 
 
 def relative_error(ours: np.ndarray, oracle: np.ndarray, x: np.ndarray, *, single: bool, slow: bool) -> float:
     """The largest error of all steps, each relative to the largest element of its step.
 
     In float32 the recent steps count too (0.8 a step), for an average that crosses 0 keeps their rounding. Where the
-    update is a difference of weights, a few ulp of those are allowed.
+    update is a difference of weights, a few ulp of those are allowed; elsewhere a step of 0 is 0.
     """
     largest = np.max(np.abs(oracle), axis=tuple(range(1, oracle.ndim)), keepdims=True)
-    assert np.all(ours[np.broadcast_to(largest == 0, ours.shape)] == 0)
+    assert slow or np.all(ours[np.broadcast_to(largest == 0, ours.shape)] == 0)
     if single:
         for t in range(1, len(largest)):
             largest[t] = np.maximum(largest[t], 0.8 * largest[t - 1])
@@ -29,15 +29,19 @@ def test_every_method_has_three_settings() -> None:
     assert {k: len(v) for k, v in SETTINGS.items()} == {entry.name: 3 for entry in family()}
 
 
+DIFFERENCES = ("slow_weights(", "extrapolate(", "proximal(")
+"""Pieces that emit a difference of weights."""
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_oracle(case: Case) -> None:
-    params, grads = parameters(scale=0.01), gradients()
+    params, grads = parameters(scale=0.01), orthogonal_gradients() if get(case.name).dense else gradients()
     expected = {k: case.oracle(params[k], grads[k]) for k in params}
     for x64, tolerance in ((True, 1e-9), (False, 2e-5)):
         with jax.enable_x64(x64):
             dtype = jnp.float64 if x64 else jnp.float32
             ours = rollout(case.tx(), *({k: jnp.asarray(v, dtype) for k, v in t.items()} for t in (params, grads)))
-            slow = case.name in ("lookahead", "ranger")
+            slow = any(name in str(case.tx()) for name in DIFFERENCES)
             errors = {
                 k: relative_error(np.asarray(ours[k]), expected[k], params[k], single=not x64, slow=slow)
                 for k in params

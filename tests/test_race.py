@@ -66,7 +66,7 @@ def test_the_same_numbers_twice(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
-        (["--optimizer", "adamm"], "no optimizer 'adamm'; did you mean adam?"),
+        (["--optimizer", "adamm"], "nothing is called 'adamm'; did you mean adam?"),
         (["--data", "mnist"], "invalid choice: 'mnist'"),
         (["--data", "wine", "--model", "conv"], "wine has none: --model mlp"),
         (["--steps", "0"], "'0' is not a whole number of at least 1"),

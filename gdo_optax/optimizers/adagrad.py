@@ -1,10 +1,10 @@
-"""One step size per coordinate, from the squares of its past gradients."""
+"""Step sizes from the squares of the past gradients."""
 
 from chex import Numeric
 
 from gdo_optax.combinators import adaptive, chain
 from gdo_optax.core import Hyperparameter, Piece, piece
-from gdo_optax.pieces.composite import scale_by_rms
+from gdo_optax.pieces.matrices import scale_by_full_matrix
 from gdo_optax.pieces.moments import ema, scale_by_past_updates, total
 from gdo_optax.pieces.scales import inverse_root, scale_by_learning_rate, square
 
@@ -49,32 +49,34 @@ def adagrad(
 
 
 @piece
-def rmsprop(learning_rate: Hyperparameter = 1e-3, decay: Hyperparameter = 0.9, eps: Numeric = 1e-8) -> Piece:
-    """RMSprop: the gradient divided by a running root mean square of itself.
+def adagrad_full_matrix(learning_rate: Hyperparameter = 0.01, eps: Numeric = 1e-10) -> Piece:
+    """Full-matrix Adagrad: every array's gradient multiplied by the inverse root of the sum of its outer products.
 
-        E[g²]ₜ = β·E[g²]ₜ₋₁ + (1−β)·gₜ²
-        θₜ = θₜ₋₁ − α·gₜ / (√E[g²]ₜ + ε)
+        Gₜ = Gₜ₋₁ + gₜ·gₜᵀ
+        θₜ = θₜ₋₁ − α·(Gₜ^½ + ε)⁻¹·gₜ
 
-    Plain: no bias correction, so the first step is 3.16 α long with β = 0.9. The lecture has no ε; optax puts it inside
-    the root, PyTorch outside with β = 0.99.
+    Adagrad in the axes of the gradients and not of the coordinates: turning the coordinates turns the steps. The matrix
+    is an array's own, of its size squared, and is decomposed in every step: for a few hundred parameters. To have one
+    matrix for the whole model: `optax.flatten(adagrad_full_matrix())`. Directions without a gradient so far are left
+    out, as the paper's pseudo-inverse does where ε = 0.
 
     Args:
         learning_rate: α ≥ 0, a number or a schedule.
-        decay: β in [0, 1), a number or a schedule.
-        eps: ε ≥ 0, outside the root.
+        eps: ε ≥ 0, the paper's δ, outside the root.
 
     Raises:
         ValueError: a value outside its range.
 
-    Reference: T. Tieleman, G. Hinton (2012), "Lecture 6.5: rmsprop", Neural Networks for Machine Learning, Coursera.
+    Reference: J. Duchi, E. Hazan, Y. Singer (2011), "Adaptive subgradient methods for online learning and stochastic
+    optimization", JMLR 12:2121-2159, Figure 2 (composite mirror descent, φ = 0).
 
     >>> import jax.numpy as jnp
-    >>> tx = rmsprop(0.1, decay=0.75)
-    >>> tx.update(jnp.array([4.0]), tx.init(jnp.zeros(1)))[0]
-    Array([-0.2], dtype=float32)
+    >>> tx = adagrad_full_matrix(0.5)
+    >>> tx.update(jnp.array([0.0, 4.0]), tx.init(jnp.zeros(2)))[0]
+    Array([-0. , -0.5], dtype=float32)
     """
     return chain(
-        scale_by_rms(decay, eps),  # gₜ / (√E[g²]ₜ + ε)
+        scale_by_full_matrix(eps),  # Gₜ, (Gₜ^½ + ε)⁻¹·gₜ
         scale_by_learning_rate(learning_rate),
     )
 

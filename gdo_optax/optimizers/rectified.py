@@ -8,7 +8,8 @@ from gdo_optax.pieces.clocks import bias_correction, rectify
 from gdo_optax.pieces.gradients import centralize
 from gdo_optax.pieces.moments import ema
 from gdo_optax.pieces.scales import inverse_root, scale_by_learning_rate, square
-from gdo_optax.pieces.weights import add_decayed_weights, slow_weights
+from gdo_optax.pieces.slow import slow_weights
+from gdo_optax.pieces.weights import add_decayed_weights
 from gdo_optax.trees import Mask
 
 

@@ -11,7 +11,7 @@ from chex import Array, Numeric
 
 from gdo_optax import arithmetic
 from gdo_optax.core import Hyperparameter, Piece, piece
-from gdo_optax.makers import pointwise, sequence
+from gdo_optax.makers import Running, pointwise, timed
 
 
 @piece
@@ -36,20 +36,18 @@ def bias_correction(decay: Hyperparameter, power: float = 1, ahead: int = 0) -> 
     if not callable(decay):
         return pointwise(divided, weight=lambda count: arithmetic.weight_of_past(_time(count) + ahead, decay))
 
-    def gathered(weight: Numeric, decay: Numeric) -> Array:  # 1 − Πβ is the average of ones, and loses no digits
-        return arithmetic.average(weight, 1.0, decay)
+    def gathered(weight: Numeric, count: Array) -> Array:  # 1 − Πβ is the average of ones, and loses no digits
+        return arithmetic.average(weight, 1.0, decay(jnp.maximum(count, count + ahead)))  # a full count must not wrap
 
-    return sequence(
-        divided,
-        step=gathered,
-        initial=lambda: functools.reduce(gathered, [decay(jnp.int32(i)) for i in range(ahead)], 0.0),
-        decay=lambda count: decay(jnp.maximum(count, count + ahead)),  # a saturated count must not wrap around
-    )
+    def initial() -> Numeric:
+        return functools.reduce(lambda w, i: arithmetic.average(w, 1.0, decay(jnp.int32(i))), range(ahead), 0.0)
+
+    return pointwise(divided, weight=Running(gathered, initial))
 
 
 @piece
-def rectify(decay: Numeric, threshold: Numeric = 5.0) -> Piece:
-    """scale ↦ rₜ·scale where ρₜ ≥ threshold, else 1: "do not adapt yet".
+def rectify(decay: Numeric, threshold: Numeric = 5.0, otherwise: Numeric = 1.0) -> Piece:
+    """scale ↦ rₜ·scale where ρₜ ≥ threshold (and above 4), else 1: "do not adapt yet". `otherwise=0` is "do not move yet".
 
         ρ∞ = 2/(1−β) − 1,   ρₜ = ρ∞ − 2tβᵗ/(1−βᵗ)
         rₜ = √((ρₜ−4)(ρₜ−2)ρ∞ / ((ρ∞−4)(ρ∞−2)ρₜ))
@@ -70,42 +68,27 @@ def rectify(decay: Numeric, threshold: Numeric = 5.0) -> Piece:
 
     def rectification(count: Array) -> Array:  # 0 for "not yet"
         rho, rho_inf = arithmetic.sma_length(_time(count), decay)
-        adapts = rho >= threshold
+        adapts = (rho >= threshold) & (rho > 4)
         rho, rho_inf = jnp.where(adapts, rho, 5), jnp.where(adapts, rho_inf, 5)  # no root of a negative in either arm
         r = jnp.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
         return jnp.where(adapts, r, 0)
 
-    return pointwise(lambda scale, r: jnp.where(r > 0, r * scale, 1), r=rectification)
+    return pointwise(
+        lambda scale, r, otherwise: jnp.where(r > 0, r * scale, otherwise), r=rectification, otherwise=otherwise
+    )
 
 
 @piece
-def clip_by_bounds(final_learning_rate: Hyperparameter = 0.1, gamma: Numeric = 1e-3) -> Piece:
-    """η ↦ clip(η, ηₗ(t), ηᵤ(t)), bounds that close in on the final rate from both sides.
-
-        ηₗ(t) = η*·(1 − 1/(γt+1)),   ηᵤ(t) = η*·(1 + 1/(γt))
-
-    It belongs at the end of a `scale` branch, on α/√v: per-coordinate step sizes that end as those of SGD.
-    `final_learning_rate` is η*, in the unit of the learning rate, or a schedule.
-
-    L. Luo, Y. Xiong, Y. Liu, X. Sun (2019), "Adaptive gradient methods with dynamic bound of learning rate",
-    arXiv:1902.09843, section 4.
+def scale_by_time() -> Piece:
+    """x ↦ t·x: what turns the mean of all that came into their sum.
 
     >>> import jax.numpy as jnp
-    >>> tx = clip_by_bounds(0.1, gamma=1.0)
-    >>> tx.update(jnp.array([0.0, 9.0]), tx.init(jnp.zeros(2)))[0]
-    Array([0.05, 0.2 ], dtype=float32)
+    >>> tx = scale_by_time()
+    >>> _, state = tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))
+    >>> tx.update(jnp.array([3.0]), state)[0]
+    Array([6.], dtype=float32)
     """
-
-    def final(count: Array) -> Numeric:
-        return final_learning_rate(count) if callable(final_learning_rate) else final_learning_rate
-
-    def lower(count: Array) -> Array:
-        return final(count) * (gamma * _time(count) / (gamma * _time(count) + 1))  # 1 − 1/(γt+1), no difference taken
-
-    def upper(count: Array) -> Array:
-        return final(count) * (1 + 1 / (gamma * _time(count)))
-
-    return pointwise(jnp.clip, min=lower, max=upper)
+    return timed(lambda x, t: t * x)
 
 
 def _time(count: Array) -> Array:

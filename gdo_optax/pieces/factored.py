@@ -1,23 +1,30 @@
 """Second moments kept as rows and columns."""
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 from chex import Array, Numeric
 
-from gdo_optax.arithmetic import mean, reciprocal
-from gdo_optax.core import Piece, piece
+from gdo_optax import arithmetic
+from gdo_optax.core import Hyperparameter, Piece, piece
 from gdo_optax.makers import recurrent
+from gdo_optax.schedules import Schedule
 
 
 @piece
-def factored_ema(decay_rate: Numeric = 0.8) -> Piece:
+def factored_ema(
+    decay_rate: Hyperparameter = 0.8, factored_dims: str = "last", min_dim_size_to_factor: Numeric = 1
+) -> Piece:
     """The average V of x with decay β₂ₜ = 1 − t⁻ᶜ, kept of a matrix as the averages of its rows and columns.
 
         Rₜ = β₂ₜ·Rₜ₋₁ + (1−β₂ₜ)·rowmean(x),   Cₜ = β₂ₜ·Cₜ₋₁ + (1−β₂ₜ)·colmean(x),   V = R·C / mean(R)
 
-    Arrays of rank ≥ 2 are factored over their last two axes, leading ones being a batch of matrices; others are
-    averaged whole. `decay_rate` is c in (0, 1]; as β₂₁ = 0 there is nothing to correct. The state of an (n, m) matrix
-    is {"row": (n,), "col": (m,)}. Means in place of the paper's sums give the same V.
+    Arrays of rank ≥ 2 are factored over two axes, all others being a batch of matrices, if neither is shorter than
+    `min_dim_size_to_factor`; what is not factored is averaged whole. As β₂₁ = 0 there is nothing to correct. The state
+    of an (n, m) matrix is {"row": (n,), "col": (m,)}. Means in place of the paper's sums give the same V.
+
+    `decay_rate` is c in (0, 1], a number or a schedule; `corrected_decay_rate` is that of Adam's second moment.
+    `factored_dims` is "last", the two last axes, or "largest", the two longest; ValueError for any other.
 
     N. Shazeer, M. Stern (2018), "Adafactor: adaptive learning rates with sublinear memory cost", arXiv:1804.04235,
     Algorithms 4 and 5, sections 3 and 7.2.
@@ -29,10 +36,21 @@ def factored_ema(decay_rate: Numeric = 0.8) -> Piece:
     Array([[1., 2.],
            [2., 4.]], dtype=float32)
     """
+    if factored_dims not in ("last", "largest"):
+        raise ValueError(f"factored_ema: factored_dims={factored_dims!r} is neither 'last' nor 'largest'")
 
-    def initial(p: Array) -> Array | dict[str, Array]:
-        zeros = jnp.zeros_like(p)
-        return {"row": jnp.sum(zeros, -1), "col": jnp.sum(zeros, -2)} if zeros.ndim > 1 else zeros  # sharded as p is
+    def axes_of(shape: tuple[int, ...]) -> tuple[int, int] | None:
+        if len(shape) < 2:
+            return None
+        two = np.argsort(shape)[-2:] if factored_dims == "largest" else (len(shape) - 2, len(shape) - 1)
+        across, along = sorted(int(axis) for axis in two)
+        return (across, along) if min(shape[across], shape[along]) >= min_dim_size_to_factor else None
+
+    def initial(zeros: Array) -> Array | dict[str, Array]:
+        axes = axes_of(zeros.shape)
+        if axes is None:
+            return zeros
+        return {"row": jnp.sum(zeros, axes[1]), "col": jnp.sum(zeros, axes[0])}  # sharded as the parameter is
 
     def rule(m: Array | dict[str, Array], x: Array, t: Numeric, decay_rate: Numeric) -> tuple[Array, Array]:
         weight = t**-decay_rate  # 1 − β₂ₜ, which 1 − (1 − t⁻ᶜ) would round
@@ -40,10 +58,36 @@ def factored_ema(decay_rate: Numeric = 0.8) -> Piece:
         def averaged(m: Array, x: Array) -> Array:
             return m + weight * (x - m)
 
-        if x.ndim < 2:
+        axes = axes_of(x.shape)
+        if axes is None:
             return averaged(m, x), averaged(m, x)
-        row, col = averaged(m["row"], mean(x, -1)), averaged(m["col"], mean(x, -2))
-        share = row * reciprocal(mean(row, -1, keepdims=True))  # first, so that no product of two ε underflows
-        return {"row": row, "col": col}, share[..., :, None] * col[..., None, :]
+        across, along = axes
+        row, col = averaged(m["row"], arithmetic.mean(x, along)), averaged(m["col"], arithmetic.mean(x, across))
+        rows, cols = jnp.expand_dims(row, along), jnp.expand_dims(col, across)
+        of_all = arithmetic.mean(rows, across, keepdims=True)
+        share = rows * arithmetic.reciprocal(of_all)  # first, so that no product of two ε underflows
+        return {"row": row, "col": col}, share * cols
 
     return recurrent(rule, initial, t=optax.safe_increment, decay_rate=decay_rate)
+
+
+def corrected_decay_rate(b2: Numeric) -> Schedule:
+    """The cₜ with which 1 − t⁻ᶜ is the decay of Adam's corrected average, b2·(1−b2ᵗ⁻¹)/(1−b2ᵗ).
+
+        cₜ = log((1−b2ᵗ)/(1−b2)) / log t
+
+    It falls from nearly 1, the plain mean, to that of a fixed window. The first decay is 0 whatever c is.
+
+    N. Shazeer, M. Stern (2018), arXiv:1804.04235, section 7.1.
+
+    >>> count = 99
+    >>> round(1 - 100 ** -float(corrected_decay_rate(0.9)(count)), 4)
+    0.9
+    """
+
+    def exponent(count: Array) -> Array:
+        t = optax.safe_increment(jnp.asarray(count, int)).astype(float)
+        window = arithmetic.weight_of_past(t, b2) / (1 - b2)
+        return jnp.where(t > 1, jnp.log(window) / jnp.log(jnp.maximum(t, 2)), 1)
+
+    return exponent

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
+import optax
 from chex import Array, Numeric
 
 from gdo_optax import arithmetic
@@ -51,6 +52,24 @@ def total(initial_accumulator_value: Numeric = 0.0, dtype: Any = None) -> Piece:
 
 
 @piece
+def mean(dtype: Any = None) -> Piece:
+    """m̄ₜ = m̄ₜ₋₁ + (xₜ − m̄ₜ₋₁)/t: the plain mean of all that came, in which nothing is forgotten.
+
+    >>> import jax.numpy as jnp
+    >>> tx = mean()
+    >>> _, m = tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))
+    >>> tx.update(jnp.array([1.0]), m)[0]
+    Array([1.5], dtype=float32)
+    """
+
+    def weight(count: Array) -> Array:
+        return 1 / optax.safe_increment(count).astype(float)
+
+    # the two products apart, as x − m itself may overflow
+    return memory(lambda m, x, weight: m + (weight * x - weight * m), dtype=dtype, weight=weight)
+
+
+@piece
 def running_max(dtype: Any = None) -> Piece:
     """v̂ₜ = max(v̂ₜ₋₁, xₜ), v̂₀ = 0: the largest so far, for x ≥ 0 (AMSGrad).
 
@@ -75,6 +94,50 @@ def decayed_max(decay: Hyperparameter, dtype: Any = None) -> Piece:
     """
     # as an average with 0: a product with a rounded β would compound its error over the steps
     return memory(lambda u, x, decay: jnp.maximum(arithmetic.average(u, 0.0, decay), x), dtype=dtype, decay=decay)
+
+
+@piece
+def two_rate_ema(b1: Hyperparameter, b2: Hyperparameter) -> Piece:
+    """cₜ = b1·mₜ₋₁ + (1−b1)·xₜ, emitted; mₜ = b2·mₜ₋₁ + (1−b2)·xₜ, m₀ = 0, kept: Lion's average.
+
+    What is remembered is longer than what is acted on, where b1 < b2.
+
+    X. Chen et al. (2023), "Symbolic discovery of optimization algorithms", arXiv:2302.06675, Algorithm 2.
+
+    >>> import jax.numpy as jnp
+    >>> tx = two_rate_ema(0.5, 0.75)
+    >>> tx.update(jnp.array([4.0]), tx.init(jnp.zeros(1)))
+    (Array([2.], dtype=float32), Array([1.], dtype=float32))
+    """
+
+    def rule(m: Array, x: Array, b1: Numeric, b2: Numeric) -> tuple[Array, Array]:
+        return arithmetic.average(m, x, b2), arithmetic.average(m, x, b1)
+
+    return recurrent(rule, b1=b1, b2=b2)
+
+
+@piece
+def variance(decay: Hyperparameter) -> Piece:
+    """Vₜ = E[x²]ₜ − E[x]ₜ², both averages with decay β and from 0: the variance around the average, never negative.
+
+        Vₜ = β·(Vₜ₋₁ + (1−β)·(xₜ − mₜ₋₁)²)
+        mₜ = β·mₜ₋₁ + (1−β)·xₜ
+
+    That is the same number without the difference, which cancels where x hardly changes (and is negative by rounding:
+    optax and PyTorch take its root). Of a constant x it goes to 0 as βᵗ.
+
+    >>> import jax.numpy as jnp
+    >>> tx = variance(0.5)
+    >>> v, state = tx.update(jnp.array([4.0]), tx.init(jnp.zeros(1)))
+    >>> v, tx.update(jnp.array([4.0]), state)[0]
+    (Array([4.], dtype=float32), Array([3.], dtype=float32))
+    """
+
+    def rule(m: dict[str, Array], x: Array, decay: Numeric) -> tuple[dict[str, Array], Array]:
+        v = arithmetic.average(m["variance"], decay * arithmetic.square(x - m["mean"]), decay)
+        return {"mean": arithmetic.average(m["mean"], x, decay), "variance": v}, v
+
+    return recurrent(rule, lambda zeros: {"mean": zeros, "variance": jnp.zeros_like(zeros)}, decay=decay)
 
 
 @piece

@@ -1,13 +1,15 @@
-"""Pieces that read the parameters, and second sets of weights beside them."""
+"""Pieces that read the parameters."""
+
+import math
 
 import jax.numpy as jnp
 from chex import Array, Numeric
 
-from gdo_optax import arithmetic
-from gdo_optax.combinators import masked
+from gdo_optax import arithmetic, ranges
+from gdo_optax.combinators import chain, masked
 from gdo_optax.core import Hyperparameter, Piece, piece
-from gdo_optax.makers import paired, weights
-from gdo_optax.trees import Mask
+from gdo_optax.makers import paired
+from gdo_optax.trees import Mask, inverted
 
 
 @piece
@@ -27,10 +29,25 @@ def add_decayed_weights(weight_decay: Hyperparameter, mask: Mask | None = None) 
 
 
 @piece
-def trust_ratio() -> Piece:
-    """x ↦ ‖p‖₂/‖x‖₂ · x, layer by layer (array by array); the ratio is 1 where either norm is 0.
+def parameters() -> Piece:
+    """x ↦ p: the parameters themselves, as a branch of a `parallel` needs them.
 
-    Without that exception a layer that starts at 0 would stay there (Y. You et al., 2020, arXiv:1904.00962).
+    >>> import jax.numpy as jnp
+    >>> parameters().update(jnp.zeros(1), (), jnp.ones(1))[0]
+    Array([1.], dtype=float32)
+    """
+    return paired(lambda x, p: p)
+
+
+@piece
+def trust_ratio(min_norm: Numeric = 0.0, max_norm: Numeric = math.inf, mask: Mask | None = None) -> Piece:
+    """x ↦ φ(‖p‖₂)/‖x‖₂ · x, layer by layer (array by array); the ratio is 1 where either norm is 0.
+
+    Without that exception a layer that starts at 0 would stay there. φ clips the norm to [min_norm, max_norm]; arrays
+    that the mask leaves out take x as it is. ValueError for norms the wrong way round.
+
+    Y. You et al. (2020), "Large batch optimization for deep learning: training BERT in 76 minutes", arXiv:1904.00962,
+    section 3.
 
     >>> import jax.numpy as jnp
     >>> tx = trust_ratio()
@@ -38,11 +55,73 @@ def trust_ratio() -> Piece:
     Array([6., 8.], dtype=float32)
     """
 
-    def adapted(x: Array, p: Array) -> Array:
-        of_p, of_x = arithmetic.norm(p), arithmetic.norm(x)
-        return jnp.where((of_p == 0) | (of_x == 0), 1, of_p * arithmetic.reciprocal(of_x)) * x
+    ranges.check_order("trust_ratio", min_norm=min_norm, max_norm=max_norm)
+    if mask is not None:
+        return masked(trust_ratio(min_norm, max_norm), mask)
 
-    return paired(adapted)
+    def adapted(x: Array, p: Array, min_norm: Numeric, max_norm: Numeric) -> Array:
+        of_p, of_x = arithmetic.norm(p), arithmetic.norm(x)
+        return arithmetic.ratio(jnp.clip(of_p, min_norm, max_norm), of_x, (of_p == 0) | (of_x == 0)) * x
+
+    return paired(adapted, min_norm=min_norm, max_norm=max_norm)
+
+
+@piece
+def scale_by_local_rate(
+    trust_coefficient: Numeric = 1e-3,
+    weight_decay: Hyperparameter = 0.0,
+    mask: Mask | None = None,
+    trust_ratio_mask: Mask | None = None,
+) -> Piece:
+    """x ↦ η·‖p‖/(‖x‖ + λ·‖p‖) · (x + λ·p), layer by layer; the rate is 1 where ‖p‖ or ‖x‖ is 0.
+
+    `mask` says which parameters decay, `trust_ratio_mask` which have a rate of their own; elsewhere λ is 0, the rate 1.
+
+    Y. You, I. Gitman, B. Ginsburg (2017), "Large batch training of convolutional networks", arXiv:1708.03888,
+    Algorithm 1.
+
+    >>> import jax.numpy as jnp
+    >>> tx = scale_by_local_rate(0.1, weight_decay=0.5)
+    >>> tx.update(jnp.array([3.0, 4.0]), tx.init(None), jnp.array([0.0, 10.0]))[0].round(6)
+    Array([0.3, 0.9], dtype=float32)
+    """
+    if trust_ratio_mask is not None:
+        local = scale_by_local_rate(trust_coefficient, weight_decay, mask)
+        return _either(trust_ratio_mask, local, add_decayed_weights(weight_decay, mask))
+    if mask is not None:
+        decayed = scale_by_local_rate(trust_coefficient, weight_decay)
+        return _either(mask, decayed, scale_by_local_rate(trust_coefficient))
+
+    def scaled(x: Array, p: Array, trust: Numeric, weight_decay: Numeric) -> Array:
+        of_p, of_x = arithmetic.norm(p), arithmetic.norm(x)
+        rate = arithmetic.ratio(trust * of_p, of_x + weight_decay * of_p, (of_p == 0) | (of_x == 0))
+        return rate * (x + weight_decay * p)
+
+    return paired(scaled, trust=trust_coefficient, weight_decay=weight_decay)
+
+
+def _either(mask: Mask, inside: Piece, outside: Piece) -> Piece:
+    """One piece for the arrays of the mask, another for all others."""
+    return chain(masked(inside, mask), masked(outside, inverted(mask)))
+
+
+@piece
+def scale_to_parameter_norm(learning_rate: Hyperparameter) -> Piece:
+    """x ↦ α·‖p‖₂/‖x‖₂ · x, layer by layer: a step as long as its layer, times α; x itself where either norm is 0.
+
+    What `trust_ratio` is before the learning rate, this is after it: x is a finished step, of any length.
+
+    >>> import jax.numpy as jnp
+    >>> tx = scale_to_parameter_norm(0.1)
+    >>> tx.update(jnp.array([3.0, 4.0]), tx.init(None), jnp.array([0.0, 10.0]))[0]
+    Array([0.6, 0.8], dtype=float32)
+    """
+
+    def scaled(x: Array, p: Array, learning_rate: Numeric) -> Array:
+        of_p, of_x = arithmetic.norm(p), arithmetic.norm(x)
+        return jnp.where((of_p == 0) | (of_x == 0), 1, learning_rate * of_p * arithmetic.reciprocal(of_x)) * x
+
+    return paired(scaled, learning_rate=learning_rate)
 
 
 @piece
@@ -55,30 +134,3 @@ def scale_by_parameter_rms(min_parameter_scale: Numeric = 1e-3) -> Piece:
     Array([2., 2.], dtype=float32)
     """
     return paired(lambda x, p, least: jnp.maximum(least, arithmetic.root_mean_square(p)) * x, least=min_parameter_scale)
-
-
-@piece
-def slow_weights(sync_period: Numeric = 5, slow_step_size: Hyperparameter = 0.5) -> Piece:
-    """Every k-th step the slow weights go a share α of the way to the fast ones, and the fast ones go to them.
-
-        φ ← φ + α·(θ − φ),   θ ← φ       when t is a multiple of k = sync_period
-
-    The last piece of a chain. φ starts at the first parameters, lives in the state and is read by `eval_params`; the
-    parameters are the fast weights θ and stay plain (optax.lookahead pairs them up in `LookaheadParams`). α = 1 changes
-    nothing. Without parameters the update raises ValueError.
-
-    M. R. Zhang, J. Lucas, G. Hinton, J. Ba (2019), "Lookahead optimizer: k steps forward, 1 step back",
-    arXiv:1907.08610, Algorithm 1.
-
-    >>> import jax.numpy as jnp
-    >>> tx = slow_weights(sync_period=1)
-    >>> tx.update(jnp.array([1.0]), tx.init(jnp.zeros(1)), jnp.zeros(1))[0]
-    Array([0.5], dtype=float32)
-    """
-
-    def pulled(slow: Array, x: Array, p: Array, sync: Array, slow_step_size: Numeric) -> tuple[Array, Array]:
-        # x − (1−α)·(θ − φ) is φ′ − p: α = 1 leaves x as it is, and p + x is φ′ to the last bit
-        x = jnp.where(sync, x - (1 - slow_step_size) * (p + x - slow), x)
-        return jnp.where(sync, p + x, slow), x
-
-    return weights(pulled, sync=lambda count: (count + 1) % sync_period == 0, slow_step_size=slow_step_size)

@@ -1,0 +1,83 @@
+"""Bounds between which step sizes stay."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+from chex import Array, Numeric
+
+from gdo_optax import ranges
+from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.makers import pointwise
+
+
+@piece
+def clip_by_bounds(final_learning_rate: Hyperparameter = 0.1, gamma: Numeric = 1e-3) -> Piece:
+    """η ↦ clip(η, ηₗ(t), ηᵤ(t)), bounds that close in on the final rate from both sides.
+
+        ηₗ(t) = η*·(1 − 1/(γt+1)),   ηᵤ(t) = η*·(1 + 1/(γt))
+
+    It belongs at the end of a `scale` branch, on α/√v: per-coordinate step sizes that end as those of SGD.
+    `final_learning_rate` is η*, in the unit of the learning rate, or a schedule.
+
+    L. Luo, Y. Xiong, Y. Liu, X. Sun (2019), "Adaptive gradient methods with dynamic bound of learning rate",
+    arXiv:1902.09843, section 4.
+
+    >>> import jax.numpy as jnp
+    >>> tx = clip_by_bounds(0.1, gamma=1.0)
+    >>> tx.update(jnp.array([0.0, 9.0]), tx.init(jnp.zeros(2)))[0]
+    Array([0.05, 0.2 ], dtype=float32)
+    """
+
+    def final(count: Array) -> Numeric:
+        return final_learning_rate(count) if callable(final_learning_rate) else final_learning_rate
+
+    def lower(count: Array) -> Array:
+        return final(count) * (gamma * _time(count) / (gamma * _time(count) + 1))  # 1 − 1/(γt+1), no difference taken
+
+    def upper(count: Array) -> Array:
+        return final(count) * (1 + 1 / (gamma * _time(count)))
+
+    return pointwise(jnp.clip, min=lower, max=upper)
+
+
+@piece
+def clip_step_size(lower_bound: Hyperparameter, upper_bound: Hyperparameter) -> Piece:
+    """η ↦ clip(η, ηₗ, ηᵤ), bounds that stay where they are or follow schedules of their own.
+
+    At the end of a `scale` branch, as `clip_by_bounds`. ValueError for numbers the wrong way round.
+
+    >>> import jax.numpy as jnp
+    >>> clip_step_size(0.1, 1.0).update(jnp.array([0.0, 0.5, 9.0]), ())[0]
+    Array([0.1, 0.5, 1. ], dtype=float32)
+    """
+    ranges.check_order("clip_step_size", lower_bound=lower_bound, upper_bound=upper_bound)
+    return pointwise(jnp.clip, min=lower_bound, max=upper_bound)
+
+
+def following(final: Hyperparameter, learning_rate: Hyperparameter) -> Hyperparameter:
+    """The final rate, in proportion to a schedule of the learning rate (the authors' final_lr·lr/base_lr).
+
+    >>> rate = following(0.5, lambda count: 0.1 / (1 + count))
+    >>> [round(float(rate(count)), 3) for count in (0, 4)]
+    [0.5, 0.1]
+    """
+    if callable(final) or not callable(learning_rate) or (isinstance(final, float) and math.isinf(final)):
+        return final
+    first = learning_rate(jnp.int32(0))
+    if not isinstance(first, jax.core.Tracer) and first == 0:
+        raise ValueError(
+            "learning_rate(0) is 0, but the bounds follow learning_rate(t)/learning_rate(0): start the warm-up above 0 "
+            "or give final_learning_rate a schedule of its own"
+        )
+
+    def final_rate(count: Array) -> Array:
+        return final * learning_rate(count) / first
+
+    return final_rate
+
+
+def _time(count: Array) -> Array:
+    """t, from the number of updates before this one."""
+    return optax.safe_increment(count).astype(float)

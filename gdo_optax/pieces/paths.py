@@ -1,0 +1,38 @@
+"""What depends on where an array stands in its tree."""
+
+import re
+from collections.abc import Mapping
+
+import jax
+from chex import Array, Numeric
+
+from gdo_optax.core import Piece, piece
+from gdo_optax.makers import located
+
+
+@piece
+def scale_by_path(factors: Mapping[str, Numeric]) -> Piece:
+    """x ↦ c·x, a factor for every parameter: that of the first pattern found in its path, 1 where none is.
+
+    The patterns are regular expressions, the paths such as "encoder/layer0/kernel". At the end of a chain it is a
+    learning rate for every layer; with a factor of 0 the parameter stays. Raises TypeError for what is no pattern or
+    no factor.
+
+    J. Su (2019), bert4keras, parameter-wise learning rates.
+
+    >>> import jax.numpy as jnp
+    >>> tx = scale_by_path({"embedding": 0.1, "^head/": 2.0})
+    >>> g = {"embedding": jnp.ones(1), "head": {"bias": jnp.ones(1)}, "other": jnp.ones(1)}
+    >>> tx.update(g, ())[0]["head"]
+    {'bias': Array([2.], dtype=float32)}
+    """
+    for pattern, factor in factors.items():
+        numeric = isinstance(factor, int | float | jax.Array) and not isinstance(factor, bool)
+        if not isinstance(pattern, str) or not numeric:
+            raise TypeError(f"scale_by_path: {pattern!r}: {factor!r} is not a pattern and its factor, such as 'bias': 0.5")
+
+    def scaled(x: Array, path: str, **numbers: Numeric) -> Array:
+        found = (numbers[f"factor{i}"] for i, pattern in enumerate(factors) if re.search(pattern, path))
+        return next(found, 1) * x
+
+    return located(scaled, **{f"factor{i}": factor for i, factor in enumerate(factors.values())})

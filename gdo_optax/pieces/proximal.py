@@ -1,0 +1,86 @@
+"""Penalties that act where a step arrives, and boxes that it must not leave."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import optax
+from chex import Array, Numeric
+
+from gdo_optax import arithmetic, ranges
+from gdo_optax.combinators import parallel
+from gdo_optax.core import ITSELF, Piece, assemble, piece
+from gdo_optax.makers import memory, paired
+
+
+@piece
+def parameters() -> Piece:
+    """x ↦ p: the parameters, in place of what came in.
+
+    >>> import jax.numpy as jnp
+    >>> parameters().update(jnp.zeros(1), (), jnp.ones(1))[0]
+    Array([1.], dtype=float32)
+    """
+    return paired(lambda x, p: p)
+
+
+@piece
+def first_parameters() -> Piece:
+    """x ↦ p₀: the parameters that the training started from, kept in at least float32, in place of what came in.
+
+    >>> import jax.numpy as jnp
+    >>> tx = first_parameters()
+    >>> tx.update(jnp.zeros(1), tx.init(jnp.ones(1)), 2 * jnp.ones(1))[0]
+    Array([1.], dtype=float32)
+    """
+    return memory(lambda first, x: first, initial=lambda p: arithmetic.copy(p, arithmetic.wide_dtype(p)))
+
+
+@piece
+def proximal(
+    direction: Sequence[optax.GradientTransformation],
+    scale: Sequence[optax.GradientTransformation],
+    centre: Sequence[optax.GradientTransformation],
+    l1: Numeric = 0.0,
+    l2: Numeric = 0.0,
+) -> Piece:
+    """g ↦ argmin over z of d·z + l1·|z| + l2/2·z² + (z − c)²/(2s), less p: `adaptive`, with a penalty.
+
+    Three lists of pieces are fed the same gradient: the direction d, the scale s ≥ 0, and the centre c from which s·d
+    is subtracted. Without a penalty the parameters arrive at c − s·d. What l1 holds at 0 arrives at 0 exactly.
+
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import absolute, reciprocal
+    >>> tx = proximal(direction=[], scale=[absolute(), reciprocal()], centre=[parameters()], l1=0.5)
+    >>> tx.update(jnp.array([2.0, 2.0]), tx.init(None), jnp.array([1.0, 3.0]))[0]
+    Array([-1.  , -1.25], dtype=float32)
+    """
+
+    def arrived(d: Array, s: Array, c: Array, p: Array) -> Array:
+        pull, shrink = (s * arithmetic.as_dtype(penalty, s.dtype) for penalty in (l1, l2))
+        z = c - s * d
+        moved = (-s * d - pull * jnp.sign(z) - shrink * c) / (1 + shrink) + (c - p)  # the difference, not of two sums
+        return jnp.where(jnp.abs(z) <= pull, -p, moved)
+
+    both = parallel(arrived, direction=direction, scale=scale, centre=centre, parameters=[parameters()])
+    return assemble(both.init, both.wide_update, remembers=both.remembers, body=ITSELF)
+
+
+@piece
+def project(low: Numeric | None = None, high: Numeric | None = None) -> Piece:
+    """x ↦ clip(p + x, low, high) − p: a step that would leave the box ends at its border. None is no border.
+
+    Last in a chain; project(low=0) is optax.keep_params_nonnegative. Borders other than 0 hold to the rounding of
+    p + x. ValueError where low > high.
+
+    >>> import jax.numpy as jnp
+    >>> project(low=0.0).update(jnp.array([-2.0, -2.0]), (), jnp.array([1.0, 3.0]))[0]
+    Array([-1., -2.], dtype=float32)
+    """
+    if low is not None and high is not None:
+        ranges.check_order("project", low=low, high=high)
+    ends = {name: end for name, end in (("low", low), ("high", high)) if end is not None}
+
+    def within(x: Array, p: Array, low: Numeric | None = None, high: Numeric | None = None) -> Array:
+        return jnp.clip(x, None if low is None else low - p, None if high is None else high - p)
+
+    return paired(within, **ends)

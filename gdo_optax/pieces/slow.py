@@ -1,0 +1,164 @@
+"""Second sets of weights beside the parameters, which `eval_params` reads."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from chex import Array, ArrayTree, Numeric
+
+from gdo_optax.arithmetic import copy, weight_of_past, wide_dtype
+from gdo_optax.core import Hyperparameter, Piece, Weights, assemble, piece
+from gdo_optax.makers import Running, weights
+from gdo_optax.trees import absent, columns
+
+
+@piece
+def slow_weights(sync_period: Numeric = 5, slow_step_size: Hyperparameter = 0.5) -> Piece:
+    """Every k-th step the slow weights go a share α of the way to the fast ones, and the fast ones go to them.
+
+        φ ← φ + α·(θ − φ),   θ ← φ       when t is a multiple of k = sync_period
+
+    The last piece of a chain. φ starts at the first parameters, lives in the state and is read by `eval_params`; the
+    parameters are the fast weights θ and stay plain (optax.lookahead pairs them up in `LookaheadParams`). α = 1 changes
+    nothing. Without parameters the update raises ValueError.
+
+    M. R. Zhang, J. Lucas, G. Hinton, J. Ba (2019), "Lookahead optimizer: k steps forward, 1 step back",
+    arXiv:1907.08610, Algorithm 1.
+
+    >>> import jax.numpy as jnp
+    >>> tx = slow_weights(sync_period=1)
+    >>> tx.update(jnp.array([1.0]), tx.init(jnp.zeros(1)), jnp.zeros(1))[0]
+    Array([0.5], dtype=float32)
+    """
+    return weights(_pulled, sync=lambda count: (count + 1) % sync_period == 0, slow_step_size=slow_step_size)
+
+
+def _pulled(slow: Array, x: Array, p: Array, sync: Array, slow_step_size: Numeric) -> tuple[Array, Array]:
+    # x − (1−α)·(θ − φ) is φ′ − p: α = 1 leaves x as it is, and p + x is φ′ to the last bit
+    x = jnp.where(sync, x - (1 - slow_step_size) * (p + x - slow), x)
+    return jnp.where(sync, p + x, slow), x
+
+
+@piece
+def adaptive_slow_weights(sync_period: Numeric = 5, min_slow_step_size: Numeric = 0.1) -> Piece:
+    """`slow_weights` whose share α is the best one for a quadratic of the estimated curvature Â.
+
+        θ* = θ − Â⁻¹·g
+        α = clip( (φ−θ*)ᵀ Â (φ−θₖ) / (φ−θₖ)ᵀ Â (φ−θₖ),  min_slow_step_size,  1 )
+
+    One α for all parameters, where g is the last gradient and θ where it was taken. It stands in a `parallel` after the
+    branches `gradient` and `curvature`, whose outputs it reads; see `adaptive_lookahead`.
+
+    M. R. Zhang, J. Lucas, G. Hinton, J. Ba (2019), arXiv:1907.08610, Proposition 1.
+
+    >>> import jax.numpy as jnp
+    >>> tx, zero = adaptive_slow_weights(sync_period=1), jnp.zeros(1)
+    >>> tx.update(zero - 4, tx.init(zero), zero, gradient=zero + 2, curvature=zero + 1)[0]
+    Array([-2.], dtype=float32)
+    """
+
+    def init(params: ArrayTree) -> Weights:
+        return Weights(jnp.zeros((), jnp.int32), jax.tree.map(lambda p: copy(p, wide_dtype(p)), params))
+
+    def wide_update(x: ArrayTree, state: Weights, params: Any = None, **extra: Any) -> tuple[ArrayTree, Weights]:
+        if params is None or not {"gradient", "curvature"} <= set(extra):
+            raise ValueError("adaptive_slow_weights: needs params, and branches gradient= and curvature= before it")
+        structure, rows = columns(x, params, state.weights, extra["gradient"], extra["curvature"])
+        share = _best_share([row for row in rows if not absent(row[0])], min_slow_step_size)
+        sync = (state.count + 1) % sync_period == 0
+        out = [
+            (slow, x) if absent(x) else _pulled(slow, x, p, sync, share.astype(x.dtype)) for x, p, slow, _, _ in rows
+        ]
+        slow, y = (structure.unflatten(part) for part in zip(*out, strict=True)) if out else (state.weights, x)
+        return y, Weights(optax.safe_increment(state.count), slow)
+
+    return assemble(init, wide_update)
+
+
+def _best_share(rows: list[tuple], least: Numeric) -> Array:
+    """α from (x, p, φ, g, Â) of every array: a quadratic's decrease and curvature along φ − θₖ."""
+    down, curved = jnp.zeros(()), jnp.zeros(())
+    for x, p, slow, g, curvature in rows:
+        way = slow - p - x
+        down += jnp.sum(((slow - p) * curvature + g) * way).astype(down.dtype)
+        curved += jnp.sum(curvature * way**2).astype(curved.dtype)
+    return jnp.where(curved > 0, jnp.clip(down / jnp.where(curved > 0, curved, 1), least, 1), 1)
+
+
+@piece
+def temporal_average(decay: Numeric = 0.999) -> Piece:
+    """The average of the parameters, corrected for its start; the parameters themselves go on as they are.
+
+        θ̄ₜ = β·θ̄ₜ₋₁ + (1−β)·θₜ,   read as θ̄ₜ / (1−βᵗ)
+
+    The last piece of a chain around any optimizer; `eval_params` reads it. What is kept is the corrected average
+    itself, wₜ = wₜ₋₁ + (1−β)/(1−βᵗ)·(θₜ − wₜ₋₁). Without parameters the update raises ValueError.
+
+    D. P. Kingma, J. Ba (2015), arXiv:1412.6980, section 7.2.
+
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import eval_params
+    >>> tx = temporal_average(0.5)
+    >>> _, state = tx.update(jnp.ones(1), tx.init(jnp.zeros(1)), jnp.zeros(1))
+    >>> _, state = tx.update(jnp.ones(1), state, jnp.ones(1))
+    >>> eval_params(state, jnp.full(1, 2.0)).round(4)
+    Array([1.6667], dtype=float32)
+    """
+
+    def share(count: Array) -> Array:
+        return (1 - decay) / weight_of_past(optax.safe_increment(count).astype(float), decay)
+
+    return weights(_averaged, share=share)
+
+
+@piece
+def polyak_average() -> Piece:
+    """The plain mean of the parameters so far, θ̄ₜ = (θ₁ + … + θₜ)/t, as in `temporal_average`.
+
+    B. T. Polyak, A. B. Juditsky (1992), "Acceleration of stochastic approximation by averaging",
+    doi:10.1137/0330046.
+
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import eval_params
+    >>> tx = polyak_average()
+    >>> _, state = tx.update(jnp.ones(1), tx.init(jnp.zeros(1)), jnp.zeros(1))
+    >>> _, state = tx.update(jnp.ones(1), state, jnp.ones(1))
+    >>> eval_params(state, jnp.full(1, 2.0))
+    Array([1.5], dtype=float32)
+    """
+    return weights(_averaged, share=lambda count: 1 / optax.safe_increment(count).astype(float))
+
+
+def _averaged(w: Array, x: Array, p: Array, share: Array) -> tuple[Array, Array]:
+    return w + share * (p + x - w), x
+
+
+@piece
+def extrapolate() -> Piece:
+    """A step, and then on along the line from where the last one arrived: Nesterov's y from his x.
+
+        x_k = y_k + u
+        y_{k+1} = x_k + (a_k − 1)/a_{k+1} · (x_k − x_{k−1}),   a_{k+1} = (1 + √(4a_k² + 1))/2,   a_0 = 1
+
+    The last piece of a chain: u is the step that came in, the parameters are y, and x, which starts at the first
+    parameters, is read by `eval_params`. Without parameters the update raises ValueError.
+
+    Yu. E. Nesterov (1983), Soviet Math. Dokl. 27:372-376.
+
+    >>> import jax.numpy as jnp
+    >>> tx, one = extrapolate(), jnp.ones(1)
+    >>> _, state = tx.update(one, tx.init(0 * one), 0 * one)
+    >>> round(float(tx.update(one, state, one)[0][0]), 4)  # 1 + (a₁ − 1)/a₂
+    1.2818
+    """
+
+    def onward(x: Array, u: Array, y: Array, a: Numeric) -> tuple[Array, Array]:
+        share = (a - 1) / _next(a)
+        return y + u, u + share * ((y - x) + u)
+
+    return weights(onward, a=Running(lambda a, count: _next(a), lambda: 0.0))  # a₋₁ = 0, which makes a₀ = 1
+
+
+def _next(a: Numeric) -> Array:
+    return 0.5 + jnp.sqrt(a * a + 0.25)

@@ -1,0 +1,137 @@
+"""What looks at each output unit, or at all parameters together: the parts of Ranger21."""
+
+import jax.numpy as jnp
+from chex import Array, Numeric
+
+from gdo_optax import arithmetic
+from gdo_optax.combinators import chain
+from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.makers import paired, pointwise, pooled, recurrent
+from gdo_optax.pieces.scales import inverse_root, scale
+
+
+@piece
+def adaptive_grad_clip(clipping: Numeric = 0.01, eps: Numeric = 1e-3) -> Piece:
+    """g ↦ g·c/‖g‖ where ‖g‖ > c = clipping·max(‖p‖, ε), unit by unit: no unit's gradient outgrows its weights.
+
+    A unit is what the last axis counts, as in Flax's kernels; a vector is one unit (`optax.adaptive_grad_clip` takes its
+    elements for units).
+
+    A. Brock, S. De, S. L. Smith, K. Simonyan (2021), "High-performance large-scale image recognition without
+    normalization", arXiv:2102.06171, equation 3.
+
+    >>> import jax.numpy as jnp
+    >>> tx = adaptive_grad_clip(0.5)
+    >>> tx.update(jnp.array([3.0, 4.0]), (), jnp.array([0.0, 2.0]))[0]
+    Array([0.6, 0.8], dtype=float32)
+    """
+
+    def clipped(g: Array, p: Array, clipping: Numeric, eps: Numeric) -> Array:
+        most, size = clipping * jnp.maximum(_unit_norm(p), eps), _unit_norm(g)
+        return jnp.where(size > most, g * (most / jnp.maximum(size, 1e-6)), g)
+
+    return paired(clipped, clipping=clipping, eps=eps)
+
+
+@piece
+def normalize(eps: Numeric = 1e-8) -> Piece:
+    """g ↦ g / (std g + ε), the standard deviation over the whole array; arrays of one or two elements stay.
+
+    >>> import jax.numpy as jnp
+    >>> normalize().update(jnp.array([0.0, 2.0, 4.0]), ())[0]
+    Array([0., 1., 2.], dtype=float32)
+    """
+
+    def normalized(g: Array, eps: Numeric) -> Array:
+        if g.size <= 2:
+            return g
+        centered = g - arithmetic.mean(g, tuple(range(g.ndim)))
+        return g * (1 / (arithmetic.norm(centered) / (g.size - 1) ** 0.5 + eps))
+
+    return pointwise(normalized, eps=eps)
+
+
+@piece
+def positive_negative_momentum(decay: Numeric = 0.9, positive_negative_factor: Numeric = 1.0) -> Piece:
+    """mₜ = β²·mₜ₋₂ + (1−β²)·gₜ, emitted as ((1+β₀)·mₜ − β₀·mₜ₋₁) / √((1+β₀)² + β₀²): two averages take turns.
+
+    Their difference keeps the size of the noise in the gradient, which an average loses.
+
+    Z. Xie et al. (2021), "Positive-negative momentum", arXiv:2103.17182, algorithm 2.
+
+    >>> import jax.numpy as jnp
+    >>> tx = positive_negative_momentum(0.5, 0.0)
+    >>> tx.update(jnp.array([4.0]), tx.init(jnp.zeros(1)))[0]
+    Array([3.], dtype=float32)
+    """
+    if callable(decay):
+        raise TypeError("positive_negative_momentum: decay cannot be a schedule: two averages share its square")
+
+    def rule(m: dict[str, Array], g: Array, decay: Numeric, factor: Numeric) -> tuple[dict[str, Array], Array]:
+        new = arithmetic.average(m["before"], g, decay)
+        length = ((1 + factor) ** 2 + factor**2) ** 0.5
+        return {"last": new, "before": m["last"]}, ((1 + factor) * new - factor * m["last"]) / length
+
+    return recurrent(
+        rule, lambda zeros: {"last": zeros, "before": zeros + 0}, decay=decay**2, factor=positive_negative_factor
+    )
+
+
+@piece
+def stable_weight_decay(weight_decay: Hyperparameter) -> Piece:
+    """v̂ ↦ λ·p / √(mean v̂), the mean over all parameters: decay in the unit of the adaptive step; 0 where v̂ is.
+
+    Z. Xie, I. Sato, M. Sugiyama (2020), "Stable weight decay regularization", arXiv:2011.11152.
+
+    >>> import jax.numpy as jnp
+    >>> tx = stable_weight_decay(0.5)
+    >>> tx.update([jnp.array([3.0]), jnp.array([5.0])], (), [jnp.ones(1), jnp.zeros(1)])[0]
+    [Array([0.25], dtype=float32), Array([0.], dtype=float32)]
+    """
+    return chain(
+        pooled(lambda v, mean: jnp.full_like(v, mean), jnp.sum),  # mean v̂
+        inverse_root(0),  # 1/√
+        scale(weight_decay),  # ·λ
+        paired(lambda x, p: x * p),  # ·p
+    )
+
+
+@piece
+def add_norm_loss(norm_loss: Hyperparameter, eps: Numeric = 1e-8) -> Piece:
+    """x ↦ x + 2c·(1 − 1/(‖p‖ + ε))·p, unit by unit: the gradient of c·(1 − ‖p‖)², which pulls every unit to norm 1.
+
+    T. Georgiou et al. (2021), "Norm loss", arXiv:2103.06583.
+
+    >>> import jax.numpy as jnp
+    >>> tx = add_norm_loss(0.25)
+    >>> tx.update(jnp.zeros(2), (), jnp.array([0.0, 2.0]))[0]
+    Array([0. , 0.5], dtype=float32)
+    """
+
+    def pulled(x: Array, p: Array, norm_loss: Numeric, eps: Numeric) -> Array:
+        return x + 2 * norm_loss * (p - p / (_unit_norm(p) + eps))
+
+    return paired(pulled, norm_loss=norm_loss, eps=eps)
+
+
+@piece
+def inverse_softplus_root(eps: Numeric = 1e-8, sharpness: Numeric = 50.0) -> Piece:
+    """v ↦ 1/softplus(√v + ε), softplus(z) = log(1 + eᵏᶻ)/k with k = `sharpness`: a denominator that is never below 0.7/k.
+
+    Q. Tong, G. Liang, J. Bi (2019), "Calibrating the adaptive learning rate", arXiv:1908.00700.
+
+    >>> import jax.numpy as jnp
+    >>> inverse_softplus_root().update(jnp.array([0.0, 4.0]), ())[0].round(2)
+    Array([72.13,  0.5 ], dtype=float32)
+    """
+
+    def inverse(v: Array, eps: Numeric, sharpness: Numeric) -> Array:
+        return 1 / (jnp.logaddexp(sharpness * (arithmetic.root(v) + eps), jnp.zeros_like(v)) / sharpness)
+
+    return pointwise(inverse, eps=eps, sharpness=sharpness)
+
+
+def _unit_norm(x: Array) -> Array:
+    """The norm over all axes but the last, of a vector over its one axis; kept as axes of length 1."""
+    axes = tuple(range(x.ndim - 1)) if x.ndim > 1 else tuple(range(x.ndim))
+    return arithmetic.norm(x, axes)

@@ -1,0 +1,102 @@
+"""Pieces that evaluate the loss or its gradient once more within a step."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from chex import Array, ArrayTree, Numeric
+
+from gdo_optax.arithmetic import norm
+from gdo_optax.core import Piece, assemble, piece
+from gdo_optax.trees import each, widened
+
+
+class Searched(NamedTuple):
+    """A count of updates (int32) and the rate that the last of them took."""
+
+    count: Array
+    learning_rate: Array
+
+
+@piece
+def gradient_ahead() -> Piece:
+    """x ↦ ∇f(p + x): the gradient where the step x would lead.
+
+    The update takes the extra argument `value_and_grad_fn`, a function of the parameters such as
+    `jax.value_and_grad(loss)`, on the same batch as the gradient itself. It is called with parameters in at least
+    float32. In a `parallel` it is the branch of a second gradient; see `heun`.
+
+    Raises ValueError in the update where there are no parameters or no `value_and_grad_fn`.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> tx = gradient_ahead()
+    >>> square = jax.value_and_grad(lambda p: jnp.sum(p**2))
+    >>> tx.update(jnp.array([1.0]), (), jnp.array([2.0]), value_and_grad_fn=square)[0]
+    Array([6.], dtype=float32)
+    """
+
+    def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
+        value_and_grad_fn = _needed("gradient_ahead", "value_and_grad_fn", params, extra)
+        _, gradient = value_and_grad_fn(each(lambda p, x: p + x, params, x))
+        return widened(gradient), state
+
+    return assemble(optax.init_empty_state, wide_update, remembers=False)
+
+
+@piece
+def scale_by_backtracking(learning_rate: Numeric = 1.0, max_backtracking_steps: Numeric = 30) -> Piece:
+    """g ↦ −αₖ·g, the rate halved until the step goes down by half of what the slope promises; it never grows again.
+
+        αₖ = 2⁻ⁱ·αₖ₋₁ for the smallest i ≥ 0 with   f(y) − f(y − αₖ·g) ≥ αₖ/2·‖g‖²
+
+    `learning_rate` is α₋₁. The update takes the extra arguments of optax's line searches: `value_fn`, a function of the
+    parameters, and `value`, its value at them, which is computed where it is missing. A difference that is lost in the
+    rounding of f counts as no difference.
+
+    Raises ValueError in the update where there are no parameters or no `value_fn`.
+
+    Yu. E. Nesterov (1983), Soviet Math. Dokl. 27:372-376, steps a and b.
+
+    >>> import jax.numpy as jnp
+    >>> tx = scale_by_backtracking(1.0)
+    >>> y = jnp.array([1.0])
+    >>> step, state = tx.update(4 * y, tx.init(y), y, value_fn=lambda y: 2 * jnp.sum(y**2))
+    >>> step, state.learning_rate
+    (Array([-1.], dtype=float32), Array(0.25, dtype=float32))
+    """
+
+    def init(params: ArrayTree) -> Searched:
+        double = any(jnp.result_type(p) == jnp.float64 for p in jax.tree.leaves(params))
+        rate = jnp.asarray(learning_rate, jnp.float64 if double else jnp.float32)
+        return Searched(jnp.zeros((), jnp.int32), rate)
+
+    def wide_update(g: ArrayTree, state: Searched, params: Any = None, **extra: Any) -> tuple[ArrayTree, Searched]:
+        value_fn = _needed("scale_by_backtracking", "value_fn", params, extra)
+        dtype = state.learning_rate.dtype
+        value = jnp.asarray(value_fn(params) if extra.get("value") is None else extra["value"], dtype)
+        slope = sum((norm(x).astype(dtype) ** 2 for x in jax.tree.leaves(g)), jnp.zeros((), dtype))
+        slack = 4 * jnp.finfo(dtype).eps * jnp.abs(value)
+
+        def moved(rate: Array) -> ArrayTree:
+            return each(lambda x: -rate.astype(x.dtype) * x, g)
+
+        def too_long(search: tuple[Array, Array]) -> Array:
+            i, rate = search
+            there = jnp.asarray(value_fn(each(lambda p, u: p + u, params, moved(rate))), dtype)
+            return (i < max_backtracking_steps) & ~(value - there >= rate / 2 * slope - slack)
+
+        _, rate = jax.lax.while_loop(too_long, lambda s: (s[0] + 1, s[1] / 2), (jnp.int32(0), state.learning_rate))
+        return moved(rate), Searched(optax.safe_increment(state.count), rate)
+
+    return assemble(init, wide_update)
+
+
+def _needed(name: str, argument: str, params: Any, extra: dict[str, Any]) -> Callable:
+    if params is None:
+        raise ValueError(f"{name} reads the parameters: call update(updates, state, params)")
+    if not callable(extra.get(argument)):
+        raise ValueError(f"{name}: call update(updates, state, params, {argument}=…), a function of the parameters")
+    return extra[argument]

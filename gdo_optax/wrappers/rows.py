@@ -1,0 +1,75 @@
+"""Only the rows that a batch has touched."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from chex import Array, ArrayTree
+
+from gdo_optax.combinators import initial_state, run_update, single
+from gdo_optax.core import ITSELF, Piece, assemble, piece
+from gdo_optax.trees import Mask, each, of_parameters, overlaid
+
+
+@piece
+def lazy(inner: optax.GradientTransformation, state: str = "frozen", mask: Mask | None = None) -> Piece:
+    """Lazy updates: rows without a gradient stay as they are, and so does what is remembered of them.
+
+        θᵢ, mᵢ, vᵢ ← inner          where any entry of the gradient's row i is not 0
+        θᵢ, mᵢ, vᵢ                  unchanged elsewhere
+
+    For embeddings, of which a batch reads few rows: a dense Adam goes on moving a rare word along an old direction.
+    A row is a slice over the last axis, such as (vocabulary, features) has; a vector is one row. Counts stay global, as
+    in TensorFlow's LazyAdam, and so does what is remembered in another shape than the parameter's (Adafactor's rows and
+    columns). `state="dense"` is bojone's form: all memories decay, only the parameters wait.
+
+    Args:
+        inner: any optax transformation.
+        state: "frozen" or "dense".
+        mask: which parameters are updated lazily, the others densely: a tree of booleans, a prefix or a function.
+
+    Raises:
+        ValueError: another state.
+        TypeError: an inner that is no transformation.
+
+    Reference: J. Su (2019), "Lazy optimizers", https://kexue.fm/archives/6869; TensorFlow Addons, LazyAdam.
+
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import momentum
+    >>> tx = lazy(momentum(1.0, 0.5))
+    >>> _, state = tx.update(jnp.array([[1.0], [1.0]]), tx.init(jnp.zeros((2, 1))))
+    >>> tx.update(jnp.array([[1.0], [0.0]]), state)[0]
+    Array([[-1.5],
+           [ 0. ]], dtype=float32)
+    """
+    inner = single(inner)
+    if state not in ("frozen", "dense"):
+        raise ValueError(f'lazy: state={state!r} is neither "frozen" nor "dense"')
+
+    def init(params: ArrayTree) -> Any:
+        return initial_state(inner, params)
+
+    def wide_update(x: ArrayTree, kept: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
+        touched = each(_touched, x)
+        if mask is not None:
+            touched = overlaid(mask, touched, each(lambda row: row | True, touched))
+        y, new = run_update(inner, x, kept, params, **extra)
+        y = each(lambda y, row: jnp.where(row, y, 0), y, touched)
+        return y, of_parameters(init, _frozen, touched, new, kept) if state == "frozen" else new
+
+    return assemble(init, wide_update, body=ITSELF)
+
+
+def _touched(g: Array) -> Array:
+    return jnp.any(g != 0, -1, keepdims=True) if g.ndim else g != 0
+
+
+def _frozen(touched: Array, new: Any, old: Any) -> Any:
+    """What is remembered of a parameter, old in the rows that were not touched."""
+
+    def pick(new: Array, old: Array) -> Array:
+        of_rows = new.ndim == touched.ndim and new.shape[:-1] == touched.shape[:-1]
+        return jnp.where(touched, new, old) if of_rows else new
+
+    return jax.tree.map(pick, new, old)
