@@ -1,42 +1,58 @@
 """Every classic gradient-descent method for JAX, each a short list of pure, composable pieces."""
 
+from gdo_optax import like
 from gdo_optax.combinators import adaptive, chain, masked, mean_of, parallel, recall
 from gdo_optax.core import Piece, eval_params, piece
-from gdo_optax.family import family, get
-from gdo_optax.makers import (
-    Running,
-    located,
-    memory,
-    paired,
-    pointwise,
-    pooled,
-    randomized,
-    recurrent,
-    timed,
-    weights,
+from gdo_optax.cycles import (
+    OneCycle,
+    linear_warmup,
+    noam,
+    normalized_weight_decay,
+    one_cycle,
+    one_cycle_three_phase,
+    piecewise_linear,
+    ranger21_schedule,
+    restart_lengths,
+    restarting_weight_decay,
+    untuned_exponential_warmup,
+    untuned_linear_warmup,
+    warm_restarts,
 )
+from gdo_optax.damping import (
+    HeavyBall,
+    critical_momentum,
+    largest_stable_rate,
+    optimal_gradient_descent,
+    optimal_heavy_ball,
+    spectral_radius,
+)
+from gdo_optax.diagnostics import Interference, interference
+from gdo_optax.differences import differences
+from gdo_optax.family import family, get, library
+from gdo_optax.makers import Running, located, memory, paired, pointwise, pooled, randomized, recurrent, timed, weights
 from gdo_optax.optimizers.adagrad import adadelta, adagrad, adagrad_full_matrix
 from gdo_optax.optimizers.adam import adam, adamax, qhadam
 from gdo_optax.optimizers.bounded import adabound, adaboundw, amsbound
 from gdo_optax.optimizers.convergent import adamnc, amsgrad
 from gdo_optax.optimizers.decoupled import adamw, adamwr, sgdw, sgdwr
-from gdo_optax.optimizers.sgdbound import sgdbound
-from gdo_optax.optimizers.evaluating import heun
+from gdo_optax.optimizers.evaluating import heun, nesterov_1983_backtracking
 from gdo_optax.optimizers.factored import adafactor
-from gdo_optax.optimizers.layerwise import lamb, nlamb, nnlamb
 from gdo_optax.optimizers.lars import lars, lars_2017
+from gdo_optax.optimizers.layerwise import lamb, nlamb, nnlamb
 from gdo_optax.optimizers.lookahead import adaptive_lookahead, lookahead
 from gdo_optax.optimizers.momentum import aggmo, momentum, nesterov, nesterov_1983, sgd
 from gdo_optax.optimizers.nadam import nadam
 from gdo_optax.optimizers.penalized import adagrad_mirror, adagrad_rda
+from gdo_optax.optimizers.ranger21 import ranger21
 from gdo_optax.optimizers.rectified import radam, ranger
 from gdo_optax.optimizers.rmsprop import rmsprop, rmsprop_centered, rmsprop_momentum, rmsprop_nesterov
+from gdo_optax.optimizers.sgdbound import sgdbound
 from gdo_optax.optimizers.signs import delta_bar_delta, hinton_gains, lion, rprop
 from gdo_optax.pieces.bounds import clip_by_bounds, clip_step_size
 from gdo_optax.pieces.clocks import bias_correction, rectify, scale_by_time
 from gdo_optax.pieces.composite import look_ahead, nesterov_ema, quasi_hyperbolic, scale_by_adam, scale_by_rms
 from gdo_optax.pieces.factored import corrected_decay_rate, factored_ema
-from gdo_optax.pieces.gradients import centralize
+from gdo_optax.pieces.gradients import add_gradient_noise, centralize
 from gdo_optax.pieces.matrices import scale_by_full_matrix
 from gdo_optax.pieces.moments import (
     decayed_max,
@@ -49,7 +65,8 @@ from gdo_optax.pieces.moments import (
     two_rate_ema,
     variance,
 )
-from gdo_optax.pieces.proximal import first_parameters, parameters, project, proximal
+from gdo_optax.pieces.paths import scale_by_path
+from gdo_optax.pieces.proximal import first_parameters, parameters, project_to_box, proximal
 from gdo_optax.pieces.scales import (
     absolute,
     add_constant,
@@ -61,28 +78,62 @@ from gdo_optax.pieces.scales import (
     sign,
     square,
 )
-from gdo_optax.pieces.slow import (
-    adaptive_slow_weights,
-    extrapolate,
-    polyak_average,
-    slow_weights,
-    temporal_average,
-)
+from gdo_optax.pieces.slow import adaptive_slow_weights, extrapolate, polyak_average, slow_weights, temporal_average
 from gdo_optax.pieces.steps import scale_by_delta_bar_delta, scale_by_gains, scale_by_rprop
-from gdo_optax.pieces.weights import add_decayed_weights, scale_by_local_rate, scale_by_parameter_rms, trust_ratio
-from gdo_optax.schedules import complement, nadam_momentum, relative_step
+from gdo_optax.pieces.units import (
+    adaptive_grad_clip,
+    add_norm_loss,
+    inverse_softplus_root,
+    normalize,
+    positive_negative_momentum,
+    stable_weight_decay,
+)
+from gdo_optax.pieces.weights import (
+    add_decayed_weights,
+    scale_by_local_rate,
+    scale_by_parameter_rms,
+    scale_to_parameter_norm,
+    trust_ratio,
+)
+from gdo_optax.problems import (
+    MarginalValue,
+    Online,
+    Problem,
+    beale,
+    marginal_value_problem,
+    ravine,
+    reddi_online,
+    reddi_stochastic,
+    reddi_theorem1,
+    saddle,
+)
+from gdo_optax.schedules import (
+    ahead,
+    complement,
+    corrected_decay,
+    geometric_decay,
+    inverse_sqrt_decay,
+    nadam_momentum,
+    nesterov_momentum,
+    relative_step,
+    sutskever_momentum,
+)
 from gdo_optax.trees import excluding
+from gdo_optax.tuning import RangeTest, range_test
 from gdo_optax.wrappers.accumulation import accumulate
 from gdo_optax.wrappers.evaluations import gradient_ahead, scale_by_backtracking
+from gdo_optax.wrappers.layers import layerwise
 from gdo_optax.wrappers.restarts import interpolate_state, restart_state
 from gdo_optax.wrappers.rows import lazy
 
 
 __all__ = [
-    # The family
+    # What there is
+    "differences",
     "family",
     "get",
-    # Methods
+    "library",
+    # Optimizers
     "sgd",
     "momentum",
     "nesterov",
@@ -124,13 +175,18 @@ __all__ = [
     "radam",
     "lookahead",
     "ranger",
+    "ranger21",
+    "nesterov_1983_backtracking",
     "heun",
     # Around a whole optimizer
     "accumulate",
     "adaptive_lookahead",
     "interpolate_state",
+    "layerwise",
     "lazy",
     "restart_state",
+    # Other people's numbers
+    "like",
     # Combinators
     "adaptive",
     "chain",
@@ -144,6 +200,7 @@ __all__ = [
     "factored_ema",
     "first_parameters",
     "mean",
+    "positive_negative_momentum",
     "running_max",
     "scale_by_delta_bar_delta",
     "scale_by_full_matrix",
@@ -164,28 +221,36 @@ __all__ = [
     "gradient_ahead",
     "scale_by_backtracking",
     # Pieces that know the time
+    "add_gradient_noise",
     "bias_correction",
     "clip_by_bounds",
     "clip_step_size",
     "rectify",
     "scale_by_time",
     # Pieces that read the parameters
+    "adaptive_grad_clip",
     "add_decayed_weights",
+    "add_norm_loss",
     "parameters",
-    "project",
+    "project_to_box",
     "proximal",
     "scale_by_local_rate",
     "scale_by_parameter_rms",
+    "scale_to_parameter_norm",
+    "stable_weight_decay",
     "trust_ratio",
-    # Pointwise pieces
+    # Pieces of one array
     "absolute",
     "add_constant",
     "centralize",
     "clip_by_block_rms",
     "inverse_root",
+    "inverse_softplus_root",
+    "normalize",
     "reciprocal",
     "scale",
     "scale_by_learning_rate",
+    "scale_by_path",
     "sign",
     "square",
     # Several pieces in one
@@ -208,12 +273,53 @@ __all__ = [
     "timed",
     "weights",
     # Beside the update
+    "RangeTest",
     "eval_params",
-    "complement",
-    "corrected_decay_rate",
     "excluding",
+    "range_test",
+    # Schedules
+    "OneCycle",
+    "ahead",
+    "complement",
+    "corrected_decay",
+    "corrected_decay_rate",
+    "geometric_decay",
+    "inverse_sqrt_decay",
+    "linear_warmup",
     "nadam_momentum",
+    "nesterov_momentum",
+    "noam",
+    "normalized_weight_decay",
+    "one_cycle",
+    "one_cycle_three_phase",
+    "piecewise_linear",
+    "ranger21_schedule",
     "relative_step",
+    "restart_lengths",
+    "restarting_weight_decay",
+    "sutskever_momentum",
+    "untuned_exponential_warmup",
+    "untuned_linear_warmup",
+    "warm_restarts",
+    # Problems, diagnostics and closed forms
+    "HeavyBall",
+    "Interference",
+    "MarginalValue",
+    "Online",
+    "Problem",
+    "beale",
+    "critical_momentum",
+    "interference",
+    "largest_stable_rate",
+    "marginal_value_problem",
+    "optimal_gradient_descent",
+    "optimal_heavy_ball",
+    "ravine",
+    "reddi_online",
+    "reddi_stochastic",
+    "reddi_theorem1",
+    "saddle",
+    "spectral_radius",
 ]
 
 __version__ = "0.1.0"

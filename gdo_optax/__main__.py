@@ -1,4 +1,4 @@
-"""python -m gdo_optax: the family table. python -m gdo_optax show NAME: all there is to know about one method."""
+"""What there is: `python -m gdo_optax [list | show NAME | differences]`."""
 
 import argparse
 import inspect
@@ -7,28 +7,60 @@ import sys
 import jax
 import jax.numpy as jnp
 
-from gdo_optax.family import Entry, family, get
+from gdo_optax.differences import differences
+from gdo_optax.family import Entry, get, library
 from gdo_optax.recipe import show
 
 
-HEADER = ("optimizer", "idea", "paper", "state")
+KINDS = {
+    "optimizer": "Optimizers",
+    "wrapper": "Around any optimizer",
+    "piece": "Pieces with a paper of their own",
+    "schedule": "Schedules",
+    "diagnostic": "Diagnostics and closed forms",
+    "problem": "Problems",
+}
 
 
-def table() -> str:
-    """The family as a Markdown table; its last column is words of state per parameter."""
-    rows = [(f"`{e.name}`", e.idea, str(e.paper), f"{e.words:.3g}") for e in family()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (HEADER, ("---",) * len(HEADER), *rows))
+def _header(kind: str) -> tuple[str, ...]:
+    return (kind, "idea", "paper", *(["state"] if kind in ("optimizer", "wrapper") else []))
+
+
+def _cells(entry: Entry) -> tuple[str, ...]:
+    words = [f"{entry.words:.3g}"] if entry.kind in ("optimizer", "wrapper") else []
+    return (entry.name, entry.idea, str(entry.paper), *words)
+
+
+def _of(kind: str) -> list[tuple[str, ...]]:
+    return [_cells(entry) for entry in library() if entry.kind == kind]
+
+
+def table(kind: str = "optimizer") -> str:
+    """All of a kind as a Markdown table; the last column of optimizers is words of state per parameter."""
+    header = _header(kind)
+    rows = [header, ("---",) * len(header), *((f"`{name}`", *rest) for name, *rest in _of(kind))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def tables() -> str:
+    """The library as Markdown, a heading and a table for every kind."""
+    return "\n\n".join(f"### {title}\n\n{table(kind)}" for kind, title in KINDS.items())
 
 
 def listing() -> str:
-    """The family as lines of a terminal."""
-    rows = [HEADER, *((e.name, e.idea, str(e.paper), f"{e.words:.3g}") for e in family())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    """The library as lines of a terminal, a block for every kind."""
+    blocks = []
+    for kind in KINDS:
+        rows = [_header(kind), *_of(kind)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        blocks.append("\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows))
+    return "\n\n".join(blocks)
 
 
 def details(entry: Entry) -> str:
-    """Equation, recipe, defaults, state and reference of a method."""
+    """Equation, recipe, defaults, state and reference of an optimizer; of anything else its documentation."""
+    if entry.kind not in ("optimizer", "wrapper"):
+        return f"{entry.name}{inspect.signature(entry.maker)}\n\n{inspect.getdoc(entry.maker)}"
     tx = entry()
     params = {"kernel": jax.ShapeDtypeStruct((3, 4), jnp.float32), "bias": jax.ShapeDtypeStruct((4,), jnp.float32)}
     state, _ = jax.tree_util.tree_flatten_with_path(jax.eval_shape(tx.init, params))
@@ -55,17 +87,20 @@ def _indented(text: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Prints what was asked for; 2 for an unknown name."""
-    parser = argparse.ArgumentParser(prog="python -m gdo_optax", description="The optimizers of gdo_optax.")
+    parser = argparse.ArgumentParser(prog="python -m gdo_optax", description="What gdo_optax has.")
     commands = parser.add_subparsers(dest="command")
-    listed = commands.add_parser("list", help="the family table (the default)")
-    listed.add_argument("--markdown", action="store_true", help="as a Markdown table")
+    listed = commands.add_parser("list", help="everything with its paper (the default)")
+    listed.add_argument("--markdown", action="store_true", help="as Markdown tables")
     commands.add_parser("show", help="equation, recipe, defaults, state and reference").add_argument("name")
+    commands.add_parser("differences", help="from papers, authors' code, PyTorch, Keras and optax, in Markdown")
     args = parser.parse_args(argv)
     try:
         if args.command == "show":
             print(details(get(args.name)))
+        elif args.command == "differences":
+            print(differences())
         else:
-            print(table() if getattr(args, "markdown", False) else listing())
+            print(tables() if getattr(args, "markdown", False) else listing())
     except KeyError as error:
         print(error.args[0], file=sys.stderr)
         return 2

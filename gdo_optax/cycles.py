@@ -441,8 +441,7 @@ def _polygon(
     table = jnp.asarray([as_dtype(v, knots.astype(float).dtype) for v in values], float)
     passed = jnp.searchsorted(knots, count, side="right", method="compare_all")
     i, j = (jnp.clip(k, 0, len(steps) - 1) for k in (passed - 1, passed))
-    length = jnp.maximum(knots[j] - knots[i], 1)
-    gone = jnp.clip(count - knots[i], 0, length)
+    gone, length = count - knots[i], jnp.maximum(knots[j] - knots[i], 1)
     left_share, gone_share = (part.astype(float) / length.astype(float) for part in (length - gone, gone))
     bent = False if cosine is None else jnp.asarray([*cosine, False])[i]
     on_the_way = _between(table[i], table[j], left_share, gone_share, bent)

@@ -1,119 +1,78 @@
 """The one registry: every method, its paper and what it keeps. Tests, tables and benchmarks are products over it."""
 
 import difflib
-import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 from chex import Numeric
 
 from gdo_optax.core import Hyperparameter, Piece
+from gdo_optax.cycles import (
+    linear_warmup,
+    noam,
+    normalized_weight_decay,
+    one_cycle,
+    one_cycle_three_phase,
+    piecewise_linear,
+    ranger21_schedule,
+    restarting_weight_decay,
+    untuned_exponential_warmup,
+    untuned_linear_warmup,
+    warm_restarts,
+)
+from gdo_optax.damping import (
+    critical_momentum,
+    largest_stable_rate,
+    optimal_gradient_descent,
+    optimal_heavy_ball,
+    spectral_radius,
+)
+from gdo_optax.diagnostics import interference
+from gdo_optax.entry import Entry, Paper
 from gdo_optax.optimizers.adagrad import adadelta, adagrad, adagrad_full_matrix
 from gdo_optax.optimizers.adam import adam, adamax, qhadam
 from gdo_optax.optimizers.bounded import adabound, adaboundw, amsbound
 from gdo_optax.optimizers.convergent import adamnc, amsgrad
 from gdo_optax.optimizers.decoupled import adamw, adamwr, sgdw, sgdwr
+from gdo_optax.optimizers.evaluating import heun, nesterov_1983_backtracking
 from gdo_optax.optimizers.factored import adafactor
 from gdo_optax.optimizers.lars import lars, lars_2017
 from gdo_optax.optimizers.layerwise import lamb, nlamb, nnlamb
-from gdo_optax.optimizers.lookahead import lookahead
+from gdo_optax.optimizers.lookahead import adaptive_lookahead, lookahead
 from gdo_optax.optimizers.momentum import aggmo, momentum, nesterov, nesterov_1983, sgd
 from gdo_optax.optimizers.nadam import nadam
 from gdo_optax.optimizers.penalized import adagrad_mirror, adagrad_rda
+from gdo_optax.optimizers.ranger21 import ranger21
 from gdo_optax.optimizers.rectified import radam, ranger
 from gdo_optax.optimizers.rmsprop import rmsprop, rmsprop_centered, rmsprop_momentum, rmsprop_nesterov
 from gdo_optax.optimizers.sgdbound import sgdbound
 from gdo_optax.optimizers.signs import delta_bar_delta, hinton_gains, lion, rprop
-from gdo_optax.ranges import RANGES
-
-
-class Paper(NamedTuple):
-    """Where a method comes from; `link` is an arXiv number, a DOI or the venue."""
-
-    authors: str
-    year: int
-    link: str
-
-    def __str__(self) -> str:
-        return f"{self.authors} {self.year}, {self.link}"
-
-
-class Entry(NamedTuple):
-    """A method of the library. Calling an optimizer's entry makes one: `get("adam")(1e-3)`.
-
-    `build` is the maker itself, or, where the maker needs more than a learning rate, the maker around a usual choice.
-    `kind` is optimizer, wrapper, piece, schedule, problem or diagnostic; `needs` the extra argument that an update asks
-    for. What does not race is too costly for it, or no method of its own. Where it is not `elementwise`, the step of
-    an element depends on the others of its array, or on its shape.
-    """
-
-    maker: Callable[..., Any]
-    paper: Paper
-    build: Callable[..., Any]
-    kind: str = "optimizer"
-    needs: str = ""
-    races: bool = True
-    elementwise: bool = True
-
-    def __call__(self, *args: Any, **settings: Any) -> Piece:
-        """One with these settings."""
-        return self.build(*args, **settings)
-
-    @property
-    def name(self) -> str:
-        """The name of the maker."""
-        return self.maker.__name__
-
-    @property
-    def idea(self) -> str:
-        """One line: the first of the docstring, after the name."""
-        return self._doc()[0].partition(": ")[2].rstrip(".")
-
-    @property
-    def equation(self) -> str:
-        """The indented lines of the docstring."""
-        doc = self._doc()
-        lines = doc[: doc.index("Args:")]
-        return "\n".join(line for line in lines if line.startswith("    "))
-
-    @property
-    def reference(self) -> str:
-        """The reference of the docstring, on one line."""
-        text = "\n".join(self._doc()).partition("Reference: ")[2].partition("\n\n")[0]
-        return " ".join(text.split())
-
-    @property
-    def learning_rate(self) -> Hyperparameter:
-        """The default learning rate, a number or a schedule."""
-        return inspect.signature(self.build).parameters["learning_rate"].default
-
-    @property
-    def dense(self) -> bool:
-        """Whether it keeps a matrix of all pairs of coordinates of an array: too large for large arrays."""
-        return self.words > 100
-
-    @property
-    def schedulable(self) -> bool:
-        """Whether the learning rate may be a schedule: not where it is only what the step sizes start from."""
-        return inspect.signature(self.build).parameters["learning_rate"].annotation != Numeric
-
-    @property
-    def static_args(self) -> tuple[str, ...]:
-        """The arguments that `optax.inject_hyperparams` must leave alone, as shapes depend on them."""
-        return tuple(
-            name for name in inspect.signature(self.build).parameters if name in RANGES and RANGES[name].static
-        )
-
-    @property
-    def words(self) -> float:
-        """Words of state per parameter, measured on a (1024, 1024) kernel."""
-        kernel = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
-        return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(self.build().init, kernel))) / kernel.size
-
-    def _doc(self) -> list[str]:
-        return (inspect.getdoc(self.maker) or "").splitlines()
+from gdo_optax.pieces.gradients import add_gradient_noise, centralize
+from gdo_optax.pieces.paths import scale_by_path
+from gdo_optax.pieces.proximal import project_to_box
+from gdo_optax.pieces.slow import polyak_average, temporal_average
+from gdo_optax.pieces.units import adaptive_grad_clip
+from gdo_optax.problems import (
+    beale,
+    marginal_value_problem,
+    ravine,
+    reddi_online,
+    reddi_stochastic,
+    reddi_theorem1,
+    saddle,
+)
+from gdo_optax.schedules import (
+    geometric_decay,
+    inverse_sqrt_decay,
+    nadam_momentum,
+    nesterov_momentum,
+    relative_step,
+    sutskever_momentum,
+)
+from gdo_optax.tuning import range_test
+from gdo_optax.wrappers.accumulation import accumulate
+from gdo_optax.wrappers.layers import layerwise
+from gdo_optax.wrappers.rows import lazy
 
 
 def _entry(
@@ -122,13 +81,26 @@ def _entry(
     return Entry(maker, Paper(authors, year, link), build or maker, **settings)
 
 
+def _others(kind: str, *rows: tuple) -> tuple[Entry, ...]:
+    """Entries of what is no optimizer: (maker, authors, year, link), and around what a wrapper is built."""
+    return tuple(_entry(*row, kind=kind, races=False, elementwise=False) for row in rows)
+
+
+def _ranger21(learning_rate: Hyperparameter = 1e-3, steps: Numeric = 1000, **settings: Any) -> Piece:
+    return ranger21(learning_rate, steps, **settings)
+
+
 def _lookahead_adam(
     learning_rate: Hyperparameter = 1e-3, sync_period: Numeric = 5, slow_step_size: Hyperparameter = 0.5
 ) -> Piece:
     return lookahead(adam(learning_rate), sync_period, slow_step_size)
 
 
-_LIBRARY = (
+_QIAN = ("Qian", 1999, "doi:10.1016/S0893-6080(98)00116-6")
+_REDDI = ("Reddi, Kale, Kumar", 2018, "arXiv:1904.09237")
+_LOOKAHEAD = ("Zhang, Lucas, Hinton, Ba", 2019, "arXiv:1907.08610")
+
+_OPTIMIZERS = (
     _entry(sgd, "Robbins, Monro", 1951, "doi:10.1214/aoms/1177729586"),
     _entry(momentum, "Qian", 1999, "doi:10.1016/S0893-6080(98)00116-6"),
     _entry(nesterov, "Nesterov", 1983, "Soviet Math. Dokl. 27:372-376"),
@@ -168,13 +140,76 @@ _LIBRARY = (
     _entry(nlamb, "You et al.", 2020, "arXiv:1904.00962", elementwise=False),
     _entry(nnlamb, "You et al.", 2020, "arXiv:1904.00962", elementwise=False),
     _entry(radam, "Liu et al.", 2020, "arXiv:1908.03265"),
-    _entry(lookahead, "Zhang, Lucas, Hinton, Ba", 2019, "arXiv:1907.08610", build=_lookahead_adam),
+    _entry(lookahead, *_LOOKAHEAD, build=_lookahead_adam),
     _entry(
         ranger,
         "Wright",
         2019,
         "https://github.com/lessw2020/Ranger-Deep-Learning-Optimizer",
         elementwise=False,
+    ),
+    _entry(ranger21, "Wright, Demeure", 2021, "arXiv:2106.13731", build=_ranger21, elementwise=False),
+    _entry(nesterov_1983_backtracking, "Nesterov", 1983, "Soviet Math. Dokl. 27:372-376", needs="value_fn"),
+    _entry(heun, "Su", 2018, "https://kexue.fm/archives/5879", needs="value_and_grad_fn"),
+)
+
+_BESIDE = (
+    *_others(
+        "wrapper",
+        (adaptive_lookahead, *_LOOKAHEAD, lambda: adaptive_lookahead(adam())),
+        (accumulate, "Su", 2019, "https://kexue.fm/archives/6794", lambda: accumulate(adam(), 2)),
+        (lazy, "Su", 2019, "https://kexue.fm/archives/6869", lambda: lazy(adam())),
+        (layerwise, "Su", 2019, "https://kexue.fm/archives/7094", lambda: layerwise(adam())),
+    ),
+    *_others(
+        "piece",
+        (centralize, "Yong et al.", 2020, "arXiv:2004.01461"),
+        (adaptive_grad_clip, "Brock et al.", 2021, "arXiv:2102.06171"),
+        (add_gradient_noise, "Neelakantan et al.", 2015, "arXiv:1511.06807"),
+        (project_to_box, *_REDDI),
+        (temporal_average, "Kingma, Ba", 2015, "arXiv:1412.6980"),
+        (polyak_average, "Polyak, Juditsky", 1992, "doi:10.1137/0330046"),
+        (scale_by_path, "Su", 2019, "https://github.com/bojone/bert4keras"),
+    ),
+    *_others(
+        "schedule",
+        (linear_warmup, "Goyal et al.", 2017, "arXiv:1706.02677"),
+        (untuned_linear_warmup, "Ma, Yarats", 2019, "arXiv:1910.04209"),
+        (untuned_exponential_warmup, "Ma, Yarats", 2019, "arXiv:1910.04209"),
+        (noam, "Vaswani et al.", 2017, "arXiv:1706.03762"),
+        (piecewise_linear, "Su", 2019, "https://github.com/bojone/bert4keras"),
+        (warm_restarts, "Loshchilov, Hutter", 2017, "arXiv:1608.03983"),
+        (normalized_weight_decay, "Loshchilov, Hutter", 2019, "arXiv:1711.05101"),
+        (restarting_weight_decay, "Loshchilov, Hutter", 2019, "arXiv:1711.05101"),
+        (one_cycle, "Smith, Topin", 2017, "arXiv:1708.07120"),
+        (one_cycle_three_phase, "Smith", 2018, "arXiv:1803.09820"),
+        (relative_step, "Shazeer, Stern", 2018, "arXiv:1804.04235"),
+        (nadam_momentum, "Dozat", 2016, "https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ"),
+        (sutskever_momentum, "Sutskever et al.", 2013, "ICML"),
+        (nesterov_momentum, "Su, Boyd, Candès", 2014, "arXiv:1503.01243"),
+        (inverse_sqrt_decay, "Kingma, Ba", 2015, "arXiv:1412.6980"),
+        (geometric_decay, *_REDDI),
+        (ranger21_schedule, "Wright, Demeure", 2021, "arXiv:2106.13731"),
+    ),
+    *_others(
+        "diagnostic",
+        (range_test, "Smith", 2017, "arXiv:1506.01186"),
+        (interference, "Sutton", 1986, "Proc. 8th Annual Conference of the Cognitive Science Society"),
+        (critical_momentum, *_QIAN),
+        (largest_stable_rate, *_QIAN),
+        (spectral_radius, *_QIAN),
+        (optimal_heavy_ball, "Polyak", 1964, "doi:10.1016/0041-5553(64)90137-5"),
+        (optimal_gradient_descent, *_QIAN),
+    ),
+    *_others(
+        "problem",
+        (ravine, "Sutton", 1986, "Proc. 8th Annual Conference of the Cognitive Science Society"),
+        (marginal_value_problem, "Wilson et al.", 2017, "arXiv:1705.08292"),
+        (reddi_theorem1, *_REDDI),
+        (reddi_online, *_REDDI),
+        (reddi_stochastic, *_REDDI),
+        (beale, "Ruder", 2016, "arXiv:1609.04747"),
+        (saddle, "Ruder", 2016, "arXiv:1609.04747"),
     ),
 )
 
@@ -183,18 +218,18 @@ def library() -> tuple[Entry, ...]:
     """Everything that has a paper: optimizers, wrappers, pieces, schedules, problems and diagnostics.
 
     >>> sorted({entry.kind for entry in library()})
-    ['optimizer']
+    ['diagnostic', 'optimizer', 'piece', 'problem', 'schedule', 'wrapper']
     """
-    return _LIBRARY
+    return _OPTIMIZERS + _BESIDE
 
 
 def family() -> tuple[Entry, ...]:
-    """Every optimizer and wrapper that asks for gradients and parameters alone, older before newer.
+    """Every optimizer that asks for gradients and parameters alone, older before newer, relatives together.
 
     >>> [entry.name for entry in family() if entry.words == 0]
     ['sgd']
     """
-    return tuple(e for e in library() if e.kind in ("optimizer", "wrapper") and not e.needs)
+    return tuple(entry for entry in _OPTIMIZERS if not entry.needs)
 
 
 def get(name: str) -> Entry:

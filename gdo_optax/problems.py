@@ -28,6 +28,7 @@ class MarginalValue(NamedTuple):
 
     def loss(self, weights: Array) -> Array:
         """‖Xw − y‖²/(2n)."""
+        weights = jnp.asarray(weights)
         x, y = (jnp.asarray(a, weights.dtype) for a in self)
         return jnp.sum((jnp.matmul(x, weights, precision="highest") - y) ** 2) / (2 * len(y))
 
@@ -79,11 +80,15 @@ def ravine(ratio: float = 100.0, dim: int = 2, angle: float = 0.0, seed: int | N
     if angle and seed is not None:
         raise ValueError(f"ravine: angle={angle} and seed={seed}: it is turned once, by an angle or at random")
     curvatures = np.geomspace(1, ratio, dim)
-    turn = np.eye(dim) if seed is None else _random_turn(dim, seed)
+    turn = np.eye(dim)
+    if seed is not None:
+        q, r = np.linalg.qr(np.random.default_rng(seed).standard_normal((dim, dim)))
+        turn = q * np.sign(np.diag(r))  # which makes every direction as probable
     if angle:
         turn[np.ix_([0, -1], [0, -1])] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
 
     def loss(params: Array) -> Array:
+        params = jnp.asarray(params)
         along = jnp.matmul(jnp.asarray(turn.T, params.dtype), params, precision="highest")
         return jnp.sum(jnp.asarray(curvatures, params.dtype) * along**2) / 2
 
@@ -193,8 +198,3 @@ def _online(name: str, steps: int, up: float, down: float, rises: Callable[[np.n
     ranges.check(name, {"steps": steps})
     gradients = np.where(rises(np.arange(1, int(steps) + 1)), up, -down)
     return Online(jnp.asarray(gradients, float), best=-1.0, worst=1.0, low=-1.0, high=1.0)
-
-
-def _random_turn(dim: int, seed: int) -> np.ndarray:
-    q, r = np.linalg.qr(np.random.default_rng(seed).standard_normal((dim, dim)))
-    return q * np.sign(np.diag(r))  # which makes every direction as probable

@@ -78,7 +78,9 @@ def excluding(*patterns: str) -> Callable[[ArrayTree], ArrayTree]:
     """
     for pattern in patterns:
         if not isinstance(pattern, str):
-            raise TypeError(f'excluding: {pattern!r} is no string: give the patterns one by one, excluding("bias", "norm")')
+            raise TypeError(
+                f'excluding: {pattern!r} is no string: give the patterns one by one, excluding("bias", "norm")'
+            )
     compiled = [re.compile(pattern) for pattern in patterns]
 
     def mask(tree: ArrayTree) -> ArrayTree:
@@ -97,12 +99,14 @@ def all_finite(tree: ArrayTree) -> Any:
     return jnp.all(jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)] or [True]))
 
 
-@jax.tree_util.register_static
-class _Whole:
-    """Stands for a tree of parameters: a node without leaves, which `jax.tree.map` returns as it is."""
+def _stand_in() -> Any:
+    """What optax itself puts in place of a tree of parameters, a node without leaves: its masks know it."""
+    seen: list[Any] = []
+    optax.tree_map_params(lambda tree: seen.append(tree) or (), lambda x: x, ())
+    return seen[0]
 
 
-_WHOLE = _Whole()
+_WHOLE = _stand_in()
 
 
 def of_parameters(init: Callable, f: Callable, tree: ArrayTree, state: Any, *others: Any) -> Any:
@@ -112,7 +116,7 @@ def of_parameters(init: Callable, f: Callable, tree: ArrayTree, state: Any, *oth
     """
 
     def whole(x: Any) -> bool:
-        return isinstance(x, _Whole)
+        return isinstance(x, type(_WHOLE))
 
     marks, outer = jax.tree.flatten(init(_WHOLE), is_leaf=whole)
     structure: Any = jax.tree.structure(tree, is_leaf=absent)

@@ -1,8 +1,9 @@
 """The learning-rate range test: one short training that tells which learning rates are worth trying."""
 
+import functools
 from collections.abc import Callable
 from os import PathLike
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,30 +19,26 @@ from gdo_optax.recipe import show
 from gdo_optax.schedules import Schedule
 
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 LEGAL = {
+    "batches": Range(10, np.inf, "each entry of the leading axis is a step of the test", integer=True),
     "low": Range(0, np.inf, "it is the first learning rate, such as 1e-6", closed=""),
     "high": Range(0, np.inf, "it is the last learning rate, such as 10", closed=""),
     "smoothing": Range(0, 1, "it is the weight of the past, such as 0.98"),
     "divergence": Range(1, np.inf, "it is how many times the least loss ends the test, such as 4", closed="]"),
 }
-FEWEST = 10
-STYLE: Any = {"font.size": 12, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "0.5"}
-BLUE, RED, GREY = "#1f5fa8", "#c8352b", "0.7"
+BLUE, RED, GREY = "#1f5fa8", "#c8352b", "0.75"
 
 
 class RangeTest(NamedTuple):
     """What `range_test` saw: a learning rate and a loss for every step, and two rates to try.
 
-    `losses[i]` is the loss of batch i before the step with `rates[i]`, `smoothed` its bias-corrected moving average;
-    both are NaN after the test was over. `suggestion` is the rate at which the smoothed loss fell fastest, `minimum`
-    the one at which it was least, and `minimum / 10` the other rule in use. Both are NaN where the loss never fell.
+    `losses[i]` is the loss of batch i before the step with `rates[i]`, and `smoothed` the average; they are NaN from
+    the first that is not finite on, and after one that diverged. The smoothed loss fell fastest at the `suggestion` and
+    was least at the `minimum`; `minimum / 10` is the other rule in use. Both rates are NaN where it never fell.
 
-    >>> RangeTest(rates=jnp.ones(2), losses=jnp.ones(2), smoothed=jnp.ones(2), suggestion=0.25, minimum=1.0).minimum / 10
-    0.1
+    >>> found = range_test(lambda x, _: 2 * x**2, jnp.array(1.0), jnp.zeros(30))
+    >>> found.rates[-1], found.losses[0], found.losses[-1]
+    (Array(10., dtype=float32), Array(2., dtype=float32), Array(nan, dtype=float32))
     """
 
     rates: Array
@@ -50,24 +47,22 @@ class RangeTest(NamedTuple):
     suggestion: float
     minimum: float
 
-    def plot(self, path: str | PathLike | None = None) -> "Figure":
-        """A matplotlib figure of the loss over the learning rate, with both rules marked; written to `path` if given.
+    def plot(self, path: str | PathLike | None = None) -> Any:
+        """A matplotlib Figure of the loss over the learning rate, with both rules marked; written to `path` if given.
 
         Raises ImportError where matplotlib, an extra, is not installed: pip install "gdo_optax[plot]".
         """
         try:
-            from matplotlib import rc_context
             from matplotlib.figure import Figure
         except ImportError as error:
             if (error.name or "").partition(".")[0] != "matplotlib":
                 raise
-            message = 'RangeTest.plot needs matplotlib, which is not installed: pip install "gdo_optax[plot]"'
-            raise ImportError(message, name="matplotlib") from None
-        with rc_context(STYLE):
-            figure = Figure(figsize=(9, 5.5), dpi=100, layout="constrained")
-            _draw(figure.add_subplot(), self)
-            if path is not None:
-                figure.savefig(path)
+            needed = 'plot needs matplotlib, which is not installed: pip install "gdo_optax[plot]"'
+            raise ImportError(needed, name="matplotlib") from None
+        figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+        _draw(figure.add_subplot(), self)
+        if path is not None:
+            figure.savefig(path)
         return figure
 
 
@@ -89,21 +84,19 @@ def range_test(
         suggestion: the αᵢ with the least ds/d log α, after the first tenth of the steps and before the least sᵢ
 
     Smith raises the rate linearly and reads the accuracy; the geometric rise, the smoothed loss and the two rules are
-    those of the fastai library. The test is over, within the same compiled scan, after the first loss that is not
-    finite or exceeds `divergence` times the least sᵢ so far, s + (divergence−1)·|s| for any sign; no parameter moves
-    from then on. The suggestion is a first guess, good to a factor of a few: it needs batches as large as those of the
-    training and about a hundred of them or more, for the average reaches back 1/(1−β) steps.
+    the fastai library's. After a loss that is not finite or exceeds `divergence` times the least sᵢ so far (for s < 0:
+    s + (divergence−1)·|s|) nothing more is computed. The suggestion is a first guess, good to a factor of a few, the
+    smaller the longer the test: give it about a hundred batches, as large as those of the training.
 
     Args:
         loss: a function of the parameters and a batch, which returns one number.
         params: the parameters to start from, which stay as they are.
         batches: a tree of arrays, one step per entry of their leading axis, n ≥ 10 of them.
-        optimizer: a function of the learning rate, such as `gdo_optax.adam`, `optax.adam` or a partial of one; it is
-            given a schedule, whose count has to be that of the steps.
+        optimizer: a function of the learning rate, which is a schedule, such as `adam`, `optax.adam` or a partial.
         low: the first rate, > 0.
         high: the last rate, above `low`.
         smoothing: β in [0, 1), the weight of the past.
-        divergence: > 1, and infinite for a test that ends only where the loss is not finite.
+        divergence: > 1; with an infinite one only a loss that is not finite ends the test.
 
     Raises:
         ValueError: a value outside its range, low not below high, unequal leading axes, a loss that is not one number.
@@ -112,43 +105,96 @@ def range_test(
     Reference: L. N. Smith (2017), "Cyclical learning rates for training neural networks", arXiv:1506.01186, section
     3.3; J. Howard, S. Gugger (2020), "fastai: a layered API for deep learning", arXiv:2002.04688.
 
-    >>> found = range_test(lambda x, _: jnp.sum(x**2) / 2, jnp.ones(3), jnp.zeros(100))
-    >>> round(found.suggestion, 2), round(found.minimum, 2)  # the best rate is 1, from 2 on it diverges
-    (0.87, 2.3)
+    >>> found = range_test(lambda x, _: 2 * jnp.sum(x**2), jnp.ones(3), jnp.zeros(30))
+    >>> round(found.suggestion, 2), round(found.minimum / 10, 2)  # the best rate is 0.25, and 0.5 is too large
+    (0.2, 0.33)
     """
-    n = _length(batches)
-    limits = _numbers(low=low, high=high, smoothing=smoothing, divergence=divergence)
-    rates = np.geomspace(limits["low"], limits["high"], n)
-    tx = _made(optimizer, lambda count: jnp.take(jnp.asarray(rates, float), count, mode="clip"))
-    train = jax.jit(_training(loss, tx, limits["smoothing"], limits["divergence"]))
-    losses, smoothed = train(params, batches)
-    suggestion, minimum = _rules(rates, np.asarray(smoothed, np.float64))
-    return RangeTest(jnp.asarray(rates, float), losses, smoothed, suggestion, minimum)
+    if not callable(optimizer):
+        raise TypeError(f"range_test: optimizer={show(optimizer)} is no function of the learning rate, such as adam")
+    n, first, last, beta, limit = _checked(batches, low, high, smoothing, divergence)
+    rates = np.geomspace(first, last, n)
+    tx = single(optimizer(lambda count: jnp.take(jnp.asarray(rates, float), count, mode="clip")))
+    train = jax.jit(_training(loss, optax.with_extra_args_support(tx), beta, limit))
+    losses, smoothed = train(params, batches, np.arange(1.0, n + 1))
+    return RangeTest(jnp.asarray(rates, float), losses, smoothed, *_rules(rates, np.asarray(smoothed, float)))
 
 
-class _Run(NamedTuple):
-    """What one step hands to the next."""
+def _training(loss: Callable, tx: Any, smoothing: float, divergence: float) -> Callable:
+    """A function of parameters, batches and t = 1, …, n: the loss of every step, as it is and smoothed."""
 
-    params: ArrayTree
-    state: Any
-    mean: Array
-    best: Array
-    over: Array
-
-
-def _training(loss: Callable, tx: optax.GradientTransformationExtraArgs, smoothing: float, divergence: float) -> Callable:
-    """A function of parameters and batches: the loss of every step, as it is and smoothed."""
-
-    def step(run: _Run, t: Array, batch: ArrayTree) -> tuple[_Run, tuple[Array, Array]]:
-        value_and_grad = jax.value_and_grad(lambda p: _scalar(loss(p, batch)))
-        value, gradient = value_and_grad(run.params)
-        params, state = _moved(tx, run, batch_loss=lambda p: loss(p, batch), value=value, gradient=gradient)
+    def step(run: tuple, batch: ArrayTree, t: Array) -> tuple:
+        params, state, mean, best, _ = run
+        fn = functools.partial(_number_of, loss, batch)
+        value, grad = (both := jax.value_and_grad(fn))(params)
+        updates, state = tx.update(grad, state, params, value=value, grad=grad, value_fn=fn, value_and_grad_fn=both)
         value = value.astype(float)
-        mean = arithmetic.average(run.mean, value, smoothing)
+        mean = arithmetic.average(mean, value, smoothing)
         smoothed = mean / arithmetic.weight_of_past(t, smoothing)
-        best = jnp.minimum(run.best, smoothed)
-        over = ~jnp.isfinite(value) | (value > best + (divergence - 1) * jnp.abs(best))
-        seen = tuple(jnp.where(jnp.isfinite(value), x, jnp.nan) for x in (value, smoothed))
-        return _Run(params, state, mean, best, over), seen
+        best, finite = jnp.minimum(best, smoothed), jnp.isfinite(value)
+        over = ~finite | (value > best + (divergence - 1) * jnp.abs(best))
+        new = _strong((optax.apply_updates(params, updates), state, mean, best, over))
+        return new, (jnp.where(finite, value, jnp.nan), jnp.where(finite, smoothed, jnp.nan))
 
-    return step
+    def step_or_not(run: tuple, x: tuple[ArrayTree, Array]) -> tuple:
+        return jax.lax.cond(run[-1], lambda: (run, (jnp.full((), jnp.nan),) * 2), lambda: step(run, *x))
+
+    def train(params: ArrayTree, batches: ArrayTree, times: Array) -> tuple[Array, Array]:
+        start = _strong((params, tx.init(params), 0.0, jnp.inf, False))
+        return jax.lax.scan(step_or_not, start, (batches, times))[1]
+
+    return train
+
+
+def _number_of(loss: Callable, batch: ArrayTree, params: ArrayTree) -> Array:
+    shape = jax.tree.map(jnp.shape, value := loss(params, batch))
+    if shape != ():
+        raise ValueError(f"range_test: loss has the shape {shape}, but is one number: take its mean over the batch")
+    return value
+
+
+def _strong(tree: Any) -> Any:
+    """The tree in arrays of a definite dtype, for weak ones would make the scan trace its step once more."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), tree)
+
+
+def _rules(rates: np.ndarray, smoothed: np.ndarray) -> tuple[float, float]:
+    """The rates of the steepest descent and of the minimum; the first averages are of too few losses to count."""
+    seen, first = int(np.isfinite(smoothed).sum()), len(rates) // 10
+    lowest = first + int(np.argmin(smoothed[first:seen])) if seen > first else first
+    slopes = np.gradient(smoothed[:seen], np.log(rates[:seen]))[first:lowest] if lowest > first else np.zeros(1)
+    steepest = first + int(np.argmin(slopes))
+    return (float(rates[steepest]), float(rates[lowest])) if slopes.min() < 0 else (np.nan, np.nan)
+
+
+def _checked(batches: ArrayTree, *given: Numeric) -> tuple[Any, ...]:
+    axes = sorted({jnp.shape(x)[:1] for x in jax.tree.leaves(batches)})
+    if len(axes) != 1 or axes == [()]:
+        raise ValueError(f"range_test: batches has the leading axes {axes}, but needs the same one, of steps, in all")
+    for (name, legal), value in zip(LEGAL.items(), (*axes[0], *given), strict=True):
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number | jax.Array):
+            raise TypeError(f"range_test: {name}={value!r} is not a number in {legal}: {legal.hint}")
+        if not legal.allows(float(value)):
+            raise ValueError(f"range_test: {name}={value} is outside {legal}: {legal.hint}")
+    if given[0] >= given[1]:
+        raise ValueError(f"range_test: low={given[0]} is not below high={given[1]}")
+    return *axes[0], *map(float, given)  # the first is how many steps there are
+
+
+def _draw(axes: Any, found: RangeTest) -> None:
+    rates, losses, smoothed = (np.asarray(x, float) for x in found[:3])
+    axes.plot(rates, losses, color=GREY, linewidth=1, label="loss of a batch")
+    axes.plot(rates, smoothed, color=BLUE, linewidth=2, label="smoothed")
+    axes.set(xscale="log", xlim=(rates[0], rates[-1]), xlabel="learning rate", ylabel="loss")
+    axes.set_title("Learning-rate range test", loc="left", fontweight="bold")
+    axes.spines[["top", "right"]].set_visible(False)
+    seen = losses[np.isfinite(losses)]
+    if seen.size:
+        low, high = seen.min(), np.quantile(seen, 0.97)  # what blows up in the end would flatten all the rest
+        axes.set_ylim(low - 0.08 * (high - low or 1), high + 0.08 * (high - low or 1))
+    if seen.size < losses.size:
+        axes.axvline(rates[max(seen.size - 1, 0)], color=RED, linewidth=1, label="diverged")
+    for rate, name, style in ((found.suggestion, "suggestion", "--"), (found.minimum / 10, "minimum / 10", ":")):
+        if rate >= rates[0]:
+            axes.axvline(rate, color=BLUE, linewidth=1.5, linestyle=style, label=f"{name}: {rate:.2g}")
+            axes.plot(rate, np.interp(rate, rates, smoothed), "o", color=BLUE)
+    axes.legend(frameon=False)

@@ -297,12 +297,11 @@ def orthogonal_gradients(seed: int = 1, steps: int = STEPS) -> dict[str, np.ndar
     rng = np.random.default_rng(seed)
 
     def of(shape: tuple[int, ...]) -> np.ndarray:
-        n = math.prod(shape)
+        n, moving = math.prod(shape), [t for t in range(steps) if t not in (3, 4, *range(40, 60))]
         frames = [np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(0, steps, n)]
-        g = np.concatenate(frames)[:steps].reshape(steps, *shape)
-        g = g * rng.uniform(0.5, 2.0, (steps,) + (1,) * len(shape))
-        g[3:5] = g[40:60] = 0
-        return np.float64(np.float32(g))
+        g = np.zeros((steps, n))
+        g[moving] = np.concatenate(frames)[: len(moving)] * rng.uniform(0.5, 2.0, (len(moving), 1))
+        return np.float64(np.float32(g)).reshape(steps, *shape)
 
     return {k: of(s) for k, s in SHAPES.items()}
 

@@ -14,8 +14,7 @@ from flax import nnx
 from flax.training.train_state import TrainState
 
 import gdo_optax as g
-from gdo_optax.family import Entry
-from tests.catalogue import FAMILY, rollout, steps_of, tree
+from tests.catalogue import FAMILY, rollout, tree
 
 
 def updates(tx: optax.GradientTransformation, gradients: Any, start: float = 0.0) -> np.ndarray:
@@ -67,6 +66,11 @@ def in_train_state(tx: optax.GradientTransformation) -> jax.Array:
     return state.params["a"]
 
 
+@optax.inject_hyperparams
+def injected(sync_period: int, slow_step_size: float) -> g.Piece:
+    return g.lookahead(g.sgd(0.1), sync_period, slow_step_size)
+
+
 PLACES: dict[str, Callable[[Any], Any]] = {
     "alone": lambda tx: tenfold(tx, {"a": jnp.zeros(2)}),
     "chain": lambda tx: tenfold(optax.chain(optax.clip(2.0), tx), {"a": jnp.zeros(2)}),
@@ -77,10 +81,7 @@ PLACES: dict[str, Callable[[Any], Any]] = {
     )["a"],
     "MultiSteps": lambda tx: tenfold(optax.MultiSteps(tx, 1), {"a": jnp.zeros(2)}),
     "apply_if_finite": lambda tx: tenfold(optax.apply_if_finite(tx, 3), {"a": jnp.zeros(2)}),
-    "inject_hyperparams": lambda tx: tenfold(
-        optax.inject_hyperparams(lambda **settings: g.lookahead(g.sgd(0.1), **settings))(**LOOKAHEAD),
-        {"a": jnp.zeros(2)},
-    ),
+    "inject_hyperparams": lambda tx: tenfold(injected(**LOOKAHEAD), {"a": jnp.zeros(2)}),
     "nnx.Optimizer": in_nnx,
     "linen.TrainState": in_train_state,
 }
@@ -89,7 +90,9 @@ PLACES: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("place", PLACES)
 def test_lookahead_goes_wherever_an_optimizer_goes(place: str) -> None:
     """optax.lookahead wants pairs of parameters, and fails in all of these places but a chain."""
-    for a in jax.tree.leaves(PLACES[place](g.lookahead(g.sgd(0.1), **LOOKAHEAD))):
+    with jax.numpy_dtype_promotion("standard"):  # optax itself does not run in strict mode
+        after = PLACES[place](g.lookahead(g.sgd(0.1), **LOOKAHEAD))
+    for a in jax.tree.leaves(after):
         np.testing.assert_allclose(a, -0.5, rtol=1e-6)
 
 
@@ -189,10 +192,7 @@ def test_a_bad_micro_batch_is_left_out(bad: float) -> None:
     """optax.MultiSteps and apply_every keep the accumulated NaN: 0, NaN, NaN, NaN, … for ever."""
     steps = updates(g.accumulate(g.sgd(1.0), 2), [1.0, 3.0, bad, 5.0, 7.0, 9.0, bad, 11.0])[:, 0]
     np.testing.assert_allclose(steps, [0, -2, 0, 0, -6, 0, 0, -10])
-    poisoned = bad
-    for x in (5.0, 7.0):
-        poisoned = (1 - True) * poisoned + x
-    assert np.isnan(poisoned)
+    assert np.isnan(0 * bad)  # what optax adds the next micro-batch to
 
 
 def test_adafactor_has_the_relative_step_of_the_paper() -> None:
@@ -215,9 +215,10 @@ def test_adafactors_least_scale_and_decay_can_be_set() -> None:
 def test_adafactor_may_be_injected() -> None:
     """optax.inject_hyperparams(optax.adafactor) raises unless static_args names what shapes depend on."""
     params = tree(names=("kernel",))
-    plain, injected = (make(learning_rate=0.1) for make in (g.adafactor, optax.inject_hyperparams(g.adafactor)))
-    for expected, step in zip(*(jax.jit(tx.update)(params, tx.init(params), params)[0].values() for tx in (plain, injected)), strict=True):
-        np.testing.assert_allclose(step, expected, rtol=1e-6)
+    plain, injected = g.adafactor(0.1), optax.inject_hyperparams(g.adafactor)(0.1)
+    expected, _ = plain.update(params, plain.init(params), params)
+    step, _ = jax.jit(injected.update)(params, injected.init(params), params)
+    np.testing.assert_allclose(step["kernel"], expected["kernel"], rtol=1e-6)
 
 
 def test_rows_and_columns_get_no_spec_of_a_matrix() -> None:
@@ -273,10 +274,10 @@ def test_corrections_know_the_betas_that_were_used() -> None:
 def test_gradients_are_centralized_for_each_output() -> None:
     """optax.centralize keeps the first axis, PyTorch's outputs: Flax's kernels are centered over their outputs."""
     for shape in ((6, 4), (3, 3, 5, 4)):
-        kernel = jax.random.normal(jax.random.key(0), shape)
-        centered, _ = g.centralize().update(kernel, ())
-        np.testing.assert_allclose(np.asarray(centered).reshape(-1, 4).sum(0), 0, atol=1e-5)
-        assert np.abs(np.asarray(centered).reshape(shape[0], -1).sum(1)).max() > 0.1
+        kernel = np.float32(np.random.default_rng(0).standard_normal(shape))
+        centered = np.asarray(g.centralize().update(jnp.asarray(kernel), ())[0])
+        np.testing.assert_allclose(centered.reshape(-1, 4).sum(0), 0, atol=1e-5)
+        assert np.abs(centered.reshape(shape[0], -1).sum(1)).max() > 0.1
 
 
 def test_radam_hides_no_root_of_a_negative() -> None:
@@ -287,10 +288,10 @@ def test_radam_hides_no_root_of_a_negative() -> None:
         return jnp.sum(rollout(tx, x, jnp.array([[1.0, 2.0], [3.0, -1.0]] * 4))[-3:])
 
     with jax.enable_x64(True):
-        b2 = jnp.float64(0.99)
-        slope = jax.grad(end)(b2)
-        assert slope != 0
-        assert float(slope) == pytest.approx(float(end(b2 + 1e-6) - end(b2 - 1e-6)) / 2e-6, rel=1e-4)
+        points = jnp.array([0.99 - 1e-6, 0.99, 0.99 + 1e-6])
+        values, slopes = jax.vmap(jax.value_and_grad(end))(points)
+        assert slopes[1] != 0
+        assert float(slopes[1]) == pytest.approx(float(values[2] - values[0]) / 2e-6, rel=1e-4)
     with jax.debug_nans(True):
         assert np.isfinite(updates(g.radam(), np.ones(8))).all()
 
@@ -312,7 +313,7 @@ def test_piecewise_values_are_values() -> None:
 
 
 def test_a_bfloat16_model_has_second_moments_that_arrive() -> None:
-    """optax stores v in the parameters' dtype: of ones it stalls at 0.5 in bfloat16, and steps are 1.4 times too long."""
+    """optax stores v in the parameters' dtype: in bfloat16 that of ones stalls at 0.5, and steps are 1.38 α."""
     stalled = total = ml_dtypes.bfloat16(0)
     for _ in range(10_000):
         stalled = ml_dtypes.bfloat16(stalled + ml_dtypes.bfloat16(0.001) * (ml_dtypes.bfloat16(1) - stalled))
@@ -384,20 +385,19 @@ def test_the_momentum_of_nadam_grows() -> None:
         assert rms(other - full) > distance * rms(full)
 
 
-@pytest.mark.parametrize("entry", FAMILY)
-def test_every_count_is_the_number_of_steps(entry: Entry) -> None:
-    """optax.tree.get(state, "count") raises KeyError as soon as there are two; here any of them will do."""
-    tx, params = entry(), tree(names=("kernel",))
-    state = tx.init(params)
-    for grad in steps_of(steps=2, names=("kernel",)):
-        _, state = tx.update(grad, state, params)
+SCHEDULED = pytest.param(lambda: g.adam(optax.linear_schedule(0.1, 0.0, 10)), id="adam with a schedule")
+
+
+@pytest.mark.parametrize("make", [SCHEDULED, *FAMILY])
+def test_every_count_is_the_number_of_steps(make: Callable[[], g.Piece]) -> None:
+    """With a schedule optax.adam has two counts, and optax.tree.get(state, "count") is a KeyError.
+
+    Here there may be more, but all say the same, and there is no other integer.
+    """
+    tx, x = make(), jnp.full(2, 0.5)
+    state = tx.init(x)
+    for _ in range(2):
+        _, state = tx.update(x, state, x)
     counts = [count for _, count in optax.tree.get_all_with_path(state, "count")]
     assert all(count == 2 for count in counts), counts
     assert len(counts) == sum(a.dtype == jnp.int32 for a in jax.tree.leaves(state))
-
-
-def test_a_schedule_counts_what_the_method_counts() -> None:
-    """With a schedule optax.adam has two counts, and optax.tree.get(state, "count") a KeyError."""
-    tx, x = g.adam(optax.linear_schedule(0.1, 0.0, 10)), jnp.ones(2)
-    _, state = tx.update(x, tx.init(x), x)
-    assert {int(count) for _, count in optax.tree.get_all_with_path(state, "count")} == {1}

@@ -11,15 +11,16 @@ import pytest
 
 import gdo_optax as g
 from gdo_optax.family import family
-from gdo_optax.ranges import RANGES
+from gdo_optax.ranges import RANGES, optional
 
 
-def outside(name: str) -> list[Any]:
-    legal = RANGES[name]
-    values: list[Any] = [float("nan"), "0.1", None, [0.1], True, 1j, jnp.ones(3)]
+def outside(parameter: inspect.Parameter) -> list[Any]:
+    legal = RANGES[parameter.name]
+    values: list[Any] = [float("nan"), "0.1", [0.1], True, 1j, jnp.ones(3)]
+    values += [] if optional(parameter) else [None]
     values += [legal.low - 1, float("-inf")] if legal.low > -np.inf else [float("inf")]
     values += [legal.low] if "[" not in legal.closed and legal.low > -np.inf else []
-    values += [legal.high + 1] if legal.high < np.inf else [float("inf")]
+    values += [legal.high + 1] if legal.high < np.inf else [] if "]" in legal.closed else [float("inf")]
     values += [legal.high] if "]" not in legal.closed and legal.high < np.inf else []
     values += [2.5] if legal.integer else []
     values += [] if legal.schedule else [lambda count: 0.1]
@@ -29,11 +30,9 @@ def outside(name: str) -> list[Any]:
 def wrong_calls() -> list[Any]:
     calls = []
     for entry in family():
-        for name in inspect.signature(entry.maker).parameters:
+        for name, p in inspect.signature(entry.maker).parameters.items():
             if name in RANGES:
-                calls += [
-                    pytest.param(entry, name, v, id=f"{entry.name}-{name}-{i}") for i, v in enumerate(outside(name))
-                ]
+                calls += [pytest.param(entry, name, v, id=f"{entry.name}-{name}-{i}") for i, v in enumerate(outside(p))]
     return calls
 
 
@@ -53,6 +52,10 @@ def test_legal_ends_are_legal() -> None:
         g.lookahead(g.sgd(), sync_period=1, slow_step_size=1.0),
         g.radam(threshold=4),
         g.adafactor(decay_rate=1.0),
+        g.sgdbound(lower_bound=0.0, upper_bound=float("inf")),
+        g.lamb(min_norm=0.0, max_norm=float("inf")),
+        g.adafactor(min_parameter_scale=None, momentum=None),
+        g.adamnc(b1_decay=1.0),
         g.adam(np.float32(0.1), b1=jnp.float32(0.9), b2=np.float64(0.99)),
     ):
         updates, _ = tx.update(params, tx.init(params), params)
@@ -96,6 +99,18 @@ def test_legal_ends_are_legal() -> None:
             lambda: g.adabound(lambda count: 0.1 * count.astype(float)),
             ValueError,
             r"learning_rate\(0\) is 0, but the bounds follow",
+        ),
+        (lambda: g.sgdbound(lower_bound=2.0), ValueError, r"sgdbound: lower_bound=2.0 is above upper_bound=1.0"),
+        (lambda: g.lamb(min_norm=2.0, max_norm=1.0), ValueError, r"min_norm=2.0 is above max_norm=1.0"),
+        (lambda: g.adamnc(b1=lambda count: 0.9), TypeError, r"adamnc: b1 cannot be a schedule"),
+        (lambda: g.adamwr(weight_decay=lambda count: 0.1), TypeError, r"weight_decay cannot be a schedule"),
+        (lambda: g.adafactor(momentum_position="first"), ValueError, r"'first' is neither 'after' nor 'before'"),
+        (lambda: g.adafactor(factored_dims="first"), ValueError, r"'first' is neither 'last' nor 'largest'"),
+        (lambda: g.excluding(["bias"]), TypeError, r"excluding: \['bias'\] is no string: give the patterns one by one"),
+        (
+            lambda: jax.jit(lambda period: g.adamwr(period=period).init(jnp.zeros(1)))(100),
+            TypeError,
+            r"adamwr: period cannot be traced, shapes depend on it: name it in static_args",
         ),
         (lambda: g.adadelta(rho=lambda count: 0.9), TypeError, r"rho=.* is not a number \(no schedule\)"),
         (lambda: g.get("radm"), KeyError, r"nothing is called 'radm'; did you mean radam\?"),

@@ -9,7 +9,7 @@ from gdo_optax.family import family, get
 from tests.catalogue import CASES, SETTINGS, Case, gradients, orthogonal_gradients, parameters, rollout
 
 
-def relative_error(ours: np.ndarray, oracle: np.ndarray, x: np.ndarray, *, single: bool, slow: bool) -> float:
+def relative_error(ours: np.ndarray, oracle: np.ndarray, x: np.ndarray, *, single: bool, slow: float) -> float:
     """The largest error of all steps, each relative to the largest element of its step.
 
     In float32 the recent steps count too (0.8 a step), for an average that crosses 0 keeps their rounding. Where the
@@ -21,7 +21,7 @@ def relative_error(ours: np.ndarray, oracle: np.ndarray, x: np.ndarray, *, singl
         for t in range(1, len(largest)):
             largest[t] = np.maximum(largest[t], 0.8 * largest[t - 1])
     if slow:
-        largest = np.maximum(largest, (1e-2 if single else 1e-6) * np.max(np.abs(x + np.cumsum(oracle, 0))))
+        largest = np.maximum(largest, (slow if single else 1e-6) * np.max(np.abs(x + np.cumsum(oracle, 0))))
     return float(np.max(np.abs(np.float64(ours) - oracle) / np.where(largest == 0, 1, largest)))
 
 
@@ -29,8 +29,11 @@ def test_every_method_has_three_settings() -> None:
     assert {k: len(v) for k, v in SETTINGS.items()} == {entry.name: 3 for entry in family()}
 
 
-DIFFERENCES = ("slow_weights(", "extrapolate(", "proximal(")
-"""Pieces that emit a difference of weights."""
+DIFFERENCES = {"slow_weights(": 1e-2, "proximal(": 1e-2, "extrapolate(": 5e-2}
+"""Pieces that emit a difference of weights, and how far float32 may be from these in units of the tolerance.
+
+What `extrapolate` moves on by is the last such difference times almost 1: a rounding of the weights stays for long.
+"""
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -41,7 +44,7 @@ def test_equals_the_oracle(case: Case) -> None:
         with jax.enable_x64(x64):
             dtype = jnp.float64 if x64 else jnp.float32
             ours = rollout(case.tx(), *({k: jnp.asarray(v, dtype) for k, v in t.items()} for t in (params, grads)))
-            slow = any(name in str(case.tx()) for name in DIFFERENCES)
+            slow = max((share for name, share in DIFFERENCES.items() if name in str(case.tx())), default=0.0)
             errors = {
                 k: relative_error(np.asarray(ours[k]), expected[k], params[k], single=not x64, slow=slow)
                 for k in params

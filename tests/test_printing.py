@@ -78,11 +78,14 @@ def test_traced_hyperparameters_are_shown_by_type() -> None:
     assert seen == ["sgd(<traced float32>)"]
 
 
+SCHEDULES = ("nadam_momentum(…)", "geometric_decay(…)", "warm_restarts(…)")
+
+
 @pytest.mark.parametrize("entry", FAMILY)
 def test_a_recipe_is_python_and_is_the_optimizer(entry: Entry) -> None:
     text = str(entry())
-    if entry.name == "nadam":  # holds schedules, which are functions and cannot be printed as code
-        assert "ema(nadam_momentum(…))" in text
+    if "(…)" in text:  # holds schedules, which are functions and cannot be printed as code
+        assert any(name in text for name in SCHEDULES), text
         return
     rebuilt = eval(text, {**vars(g), "add": jnp.add})
     assert without_comments(str(rebuilt)) == without_comments(text)

@@ -17,7 +17,7 @@ def _standard_promotion() -> Iterator[None]:
 
 
 SHAPES = [(256, 256)] * 3
-FLOORS = {"lookahead": 14.0, "ranger": 15.1, "adabound": 10.0, "amsbound": 13.0}
+FLOORS = {"lookahead": 14.0, "ranger": 15.1, "adabound": 10.0, "amsbound": 13.0, "lars": 9.0, "lars_2017": 9.0}
 """Words of the methods that optax does not have, as measured: a form that moves more is a step back."""
 
 

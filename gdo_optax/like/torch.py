@@ -19,8 +19,9 @@ from gdo_optax.optimizers.decoupled import adamw
 from gdo_optax.optimizers.signs import rprop
 from gdo_optax.pieces.clocks import bias_correction, rectify
 from gdo_optax.pieces.moments import ema, trace, variance
+from gdo_optax.pieces.proximal import parameters
 from gdo_optax.pieces.scales import clip_by_block_rms, inverse_root, scale, scale_by_learning_rate, square
-from gdo_optax.pieces.weights import add_decayed_weights, parameters, scale_by_parameter_rms
+from gdo_optax.pieces.weights import add_decayed_weights, scale_by_parameter_rms
 from gdo_optax.schedules import complement, nadam_momentum
 
 

@@ -6,7 +6,7 @@ from gdo_optax.combinators import chain
 from gdo_optax.core import Hyperparameter, Piece, piece
 from gdo_optax.pieces.clocks import scale_by_time
 from gdo_optax.pieces.moments import mean, total
-from gdo_optax.pieces.proximal import first_parameters, parameters, project, proximal
+from gdo_optax.pieces.proximal import first_parameters, parameters, project_to_box, proximal
 from gdo_optax.pieces.scales import inverse_root, scale, square
 
 
@@ -56,7 +56,7 @@ def adagrad_rda(
             l1=l1,
             l2=l2,
         ),
-        project(low, high),
+        project_to_box(low, high),
     )
 
 
@@ -104,5 +104,5 @@ def adagrad_mirror(
             l1=l1,
             l2=l2,
         ),
-        project(low, high),
+        project_to_box(low, high),
     )

@@ -4,6 +4,7 @@ from chex import Array, Numeric
 
 from gdo_optax.combinators import chain, parallel, recall
 from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.cycles import ranger21_schedule
 from gdo_optax.pieces.clocks import bias_correction
 from gdo_optax.pieces.gradients import centralize
 from gdo_optax.pieces.moments import ema, running_max
@@ -17,7 +18,6 @@ from gdo_optax.pieces.units import (
     positive_negative_momentum,
     stable_weight_decay,
 )
-from gdo_optax.cycles import ranger21_schedule
 
 
 @piece

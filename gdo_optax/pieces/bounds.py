@@ -59,7 +59,7 @@ def clip_step_size(lower_bound: Hyperparameter, upper_bound: Hyperparameter) -> 
 def following(final: Hyperparameter, learning_rate: Hyperparameter) -> Hyperparameter:
     """The final rate, in proportion to a schedule of the learning rate (the authors' final_lr·lr/base_lr).
 
-    >>> rate = following(0.5, lambda count: 0.1 / (1 + count))
+    >>> rate = following(0.5, lambda count: 0.1 / (1 + jnp.asarray(count, float)))
     >>> [round(float(rate(count)), 3) for count in (0, 4)]
     [0.5, 0.1]
     """
@@ -73,7 +73,7 @@ def following(final: Hyperparameter, learning_rate: Hyperparameter) -> Hyperpara
         )
 
     def final_rate(count: Array) -> Array:
-        return final * learning_rate(count) / first
+        return final * learning_rate(count) / learning_rate(0 * count)
 
     return final_rate
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 import jax
+import numpy as np
 from chex import Array, Numeric
 
 from gdo_optax.core import Piece, piece
@@ -26,13 +27,20 @@ def scale_by_path(factors: Mapping[str, Numeric]) -> Piece:
     >>> tx.update(g, ())[0]["head"]
     {'bias': Array([2.], dtype=float32)}
     """
+    if not isinstance(factors, Mapping):
+        raise TypeError(
+            f"scale_by_path: {factors!r} is not a dict of patterns and their factors, such as {{'bias': 0.5}}"
+        )
     for pattern, factor in factors.items():
-        numeric = isinstance(factor, int | float | jax.Array) and not isinstance(factor, bool)
+        numeric = isinstance(factor, int | float | np.number | jax.Array) and not isinstance(factor, bool)
         if not isinstance(pattern, str) or not numeric:
-            raise TypeError(f"scale_by_path: {pattern!r}: {factor!r} is not a pattern and its factor, such as 'bias': 0.5")
+            raise TypeError(
+                f"scale_by_path: {pattern!r}: {factor!r} is not a pattern and its factor, such as 'bias': 0.5"
+            )
+    patterns = [re.compile(pattern) for pattern in factors]
 
     def scaled(x: Array, path: str, **numbers: Numeric) -> Array:
-        found = (numbers[f"factor{i}"] for i, pattern in enumerate(factors) if re.search(pattern, path))
+        found = (numbers[f"factor{i}"] for i, pattern in enumerate(patterns) if pattern.search(path))
         return next(found, 1) * x
 
     return located(scaled, **{f"factor{i}": factor for i, factor in enumerate(factors.values())})

@@ -66,18 +66,18 @@ def proximal(
 
 
 @piece
-def project(low: Numeric | None = None, high: Numeric | None = None) -> Piece:
+def project_to_box(low: Numeric | None = None, high: Numeric | None = None) -> Piece:
     """x ↦ clip(p + x, low, high) − p: a step that would leave the box ends at its border. None is no border.
 
-    Last in a chain; project(low=0) is optax.keep_params_nonnegative. Borders other than 0 hold to the rounding of
+    Last in a chain; project_to_box(low=0) is optax.keep_params_nonnegative. Borders other than 0 hold to the rounding of
     p + x. ValueError where low > high.
 
     >>> import jax.numpy as jnp
-    >>> project(low=0.0).update(jnp.array([-2.0, -2.0]), (), jnp.array([1.0, 3.0]))[0]
+    >>> project_to_box(low=0.0).update(jnp.array([-2.0, -2.0]), (), jnp.array([1.0, 3.0]))[0]
     Array([-1., -2.], dtype=float32)
     """
     if low is not None and high is not None:
-        ranges.check_order("project", low=low, high=high)
+        ranges.check_order("project_to_box", low=low, high=high)
     ends = {name: end for name, end in (("low", low), ("high", high)) if end is not None}
 
     def within(x: Array, p: Array, low: Numeric | None = None, high: Numeric | None = None) -> Array:

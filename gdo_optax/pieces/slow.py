@@ -83,7 +83,8 @@ def _best_share(rows: list[tuple], least: Numeric) -> Array:
         way = slow - p - x
         down += jnp.sum(((slow - p) * curvature + g) * way).astype(down.dtype)
         curved += jnp.sum(curvature * way**2).astype(curved.dtype)
-    return jnp.where(curved > 0, jnp.clip(down / jnp.where(curved > 0, curved, 1), least, 1), 1)
+    known = (curved > 0) & jnp.isfinite(curved) & jnp.isfinite(down)  # sums of large squares overflow
+    return jnp.where(known, jnp.clip(down / jnp.where(known, curved, 1), least, 1), 1)
 
 
 @piece

@@ -14,8 +14,8 @@ from gdo_optax.pieces.scales import inverse_root, scale
 def adaptive_grad_clip(clipping: Numeric = 0.01, eps: Numeric = 1e-3) -> Piece:
     """g ↦ g·c/‖g‖ where ‖g‖ > c = clipping·max(‖p‖, ε), unit by unit: no unit's gradient outgrows its weights.
 
-    A unit is what the last axis counts, as in Flax's kernels; a vector is one unit (`optax.adaptive_grad_clip` takes its
-    elements for units).
+    A unit is what the last axis counts, as in Flax's kernels; a vector is one unit (`optax.adaptive_grad_clip` takes
+    its elements for units).
 
     A. Brock, S. De, S. L. Smith, K. Simonyan (2021), "High-performance large-scale image recognition without
     normalization", arXiv:2102.06171, equation 3.
@@ -89,11 +89,33 @@ def stable_weight_decay(weight_decay: Hyperparameter) -> Piece:
     [Array([0.25], dtype=float32), Array([0.], dtype=float32)]
     """
     return chain(
-        pooled(lambda v, mean: jnp.full_like(v, mean), jnp.sum),  # mean v̂
+        mean_of_all(),  # mean v̂
         inverse_root(0),  # 1/√
         scale(weight_decay),  # ·λ
-        paired(lambda x, p: x * p),  # ·p
+        scale_by_parameters(),  # ·p
     )
+
+
+@piece
+def mean_of_all() -> Piece:
+    """x ↦ mean x, one number for all elements of all arrays.
+
+    >>> import jax.numpy as jnp
+    >>> mean_of_all().update([jnp.array([1.0, 2.0]), jnp.array([6.0])], ())[0]
+    [Array([3., 3.], dtype=float32), Array([3.], dtype=float32)]
+    """
+    return pooled(lambda x, mean: jnp.full_like(x, mean), jnp.sum)
+
+
+@piece
+def scale_by_parameters() -> Piece:
+    """x ↦ p·x, element by element.
+
+    >>> import jax.numpy as jnp
+    >>> scale_by_parameters().update(jnp.array([0.5]), (), jnp.array([4.0]))[0]
+    Array([2.], dtype=float32)
+    """
+    return paired(lambda x, p: p * x)
 
 
 @piece
@@ -116,7 +138,7 @@ def add_norm_loss(norm_loss: Hyperparameter, eps: Numeric = 1e-8) -> Piece:
 
 @piece
 def inverse_softplus_root(eps: Numeric = 1e-8, sharpness: Numeric = 50.0) -> Piece:
-    """v ↦ 1/softplus(√v + ε), softplus(z) = log(1 + eᵏᶻ)/k with k = `sharpness`: a denominator that is never below 0.7/k.
+    """v ↦ 1/softplus(√v + ε), softplus(z) = log(1 + eᵏᶻ)/k, k = `sharpness`: a denominator that is never below 0.69/k.
 
     Q. Tong, G. Liang, J. Bi (2019), "Calibrating the adaptive learning rate", arXiv:1908.00700.
 

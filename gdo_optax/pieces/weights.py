@@ -29,17 +29,6 @@ def add_decayed_weights(weight_decay: Hyperparameter, mask: Mask | None = None) 
 
 
 @piece
-def parameters() -> Piece:
-    """x ↦ p: the parameters themselves, as a branch of a `parallel` needs them.
-
-    >>> import jax.numpy as jnp
-    >>> parameters().update(jnp.zeros(1), (), jnp.ones(1))[0]
-    Array([1.], dtype=float32)
-    """
-    return paired(lambda x, p: p)
-
-
-@piece
 def trust_ratio(min_norm: Numeric = 0.0, max_norm: Numeric = math.inf, mask: Mask | None = None) -> Piece:
     """x ↦ φ(‖p‖₂)/‖x‖₂ · x, layer by layer (array by array); the ratio is 1 where either norm is 0.
 
@@ -54,7 +43,6 @@ def trust_ratio(min_norm: Numeric = 0.0, max_norm: Numeric = math.inf, mask: Mas
     >>> tx.update(jnp.array([3.0, 4.0]), tx.init(None), jnp.array([0.0, 10.0]))[0]
     Array([6., 8.], dtype=float32)
     """
-
     ranges.check_order("trust_ratio", min_norm=min_norm, max_norm=max_norm)
     if mask is not None:
         return masked(trust_ratio(min_norm, max_norm), mask)

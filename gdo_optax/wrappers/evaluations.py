@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.arithmetic import norm
+from gdo_optax.arithmetic import norm, wide_dtype
 from gdo_optax.core import Piece, assemble, piece
-from gdo_optax.trees import each, widened
+from gdo_optax.trees import absent, each, widened
 
 
 class Searched(NamedTuple):
@@ -40,7 +40,7 @@ def gradient_ahead() -> Piece:
 
     def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
         value_and_grad_fn = _needed("gradient_ahead", "value_and_grad_fn", params, extra)
-        _, gradient = value_and_grad_fn(each(lambda p, x: p + x, params, x))
+        _, gradient = value_and_grad_fn(_moved(params, x))
         return widened(gradient), state
 
     return assemble(optax.init_empty_state, wide_update, remembers=False)
@@ -69,7 +69,7 @@ def scale_by_backtracking(learning_rate: Numeric = 1.0, max_backtracking_steps: 
     """
 
     def init(params: ArrayTree) -> Searched:
-        double = any(jnp.result_type(p) == jnp.float64 for p in jax.tree.leaves(params))
+        double = any(jnp.finfo(wide_dtype(p)).dtype == jnp.float64 for p in jax.tree.leaves(params))
         rate = jnp.asarray(learning_rate, jnp.float64 if double else jnp.float32)
         return Searched(jnp.zeros((), jnp.int32), rate)
 
@@ -80,18 +80,23 @@ def scale_by_backtracking(learning_rate: Numeric = 1.0, max_backtracking_steps: 
         slope = sum((norm(x).astype(dtype) ** 2 for x in jax.tree.leaves(g)), jnp.zeros((), dtype))
         slack = 4 * jnp.finfo(dtype).eps * jnp.abs(value)
 
-        def moved(rate: Array) -> ArrayTree:
+        def step(rate: Array) -> ArrayTree:
             return each(lambda x: -rate.astype(x.dtype) * x, g)
 
         def too_long(search: tuple[Array, Array]) -> Array:
             i, rate = search
-            there = jnp.asarray(value_fn(each(lambda p, u: p + u, params, moved(rate))), dtype)
+            there = jnp.asarray(value_fn(_moved(params, step(rate))), dtype)
             return (i < max_backtracking_steps) & ~(value - there >= rate / 2 * slope - slack)
 
         _, rate = jax.lax.while_loop(too_long, lambda s: (s[0] + 1, s[1] / 2), (jnp.int32(0), state.learning_rate))
-        return moved(rate), Searched(optax.safe_increment(state.count), rate)
+        return step(rate), Searched(optax.safe_increment(state.count), rate)
 
     return assemble(init, wide_update)
+
+
+def _moved(params: ArrayTree, step: ArrayTree) -> ArrayTree:
+    """p + u; a parameter without a gradient stays."""
+    return each(lambda p, u: p if absent(u) else p + u, params, step)
 
 
 def _needed(name: str, argument: str, params: Any, extra: dict[str, Any]) -> Callable:

@@ -11,7 +11,7 @@ from chex import Array, ArrayTree, Numeric
 from gdo_optax.arithmetic import as_dtype, copy
 from gdo_optax.combinators import initial_state, run_update, single
 from gdo_optax.core import ITSELF, Hyperparameter, Piece, assemble, piece
-from gdo_optax.trees import path_name
+from gdo_optax.trees import absent, each, path_name
 
 
 class Restarted(NamedTuple):
@@ -22,15 +22,21 @@ class Restarted(NamedTuple):
 
 
 class Interpolated(NamedTuple):
-    """A count of updates (int32), the first moments after the last synchronisation by path, and the optimizer's state."""
+    """A count of updates (int32), the optimizer's state, and its first moments as the last synchronisation left them.
+
+    `synchronized` is a tree like `inner`, with `optax.MaskedNode` in place of everything else.
+    """
 
     count: Array
-    synchronized: dict[str, Array]
+    synchronized: Any
     inner: Any
 
 
 FIRST_MOMENTS = {"trace", "velocity", "momentum", "direction", "mu"}
 """Names in the path of a first moment: those of our own states, and optax's."""
+
+OTHERS = {"scale", "nu", "weights", "mean", "synchronized"}
+"""Names of what is remembered beside them. The outermost name counts: a parameter may be called mu or scale."""
 
 
 def is_first_moment(path: str) -> bool:
@@ -39,7 +45,9 @@ def is_first_moment(path: str) -> bool:
     >>> is_first_moment("scale_by_adam/direction/ema"), is_first_moment("scale_by_adam/scale/ema")
     (True, False)
     """
-    return bool(FIRST_MOMENTS & set(path.replace("#", "/").split("/")))
+    names = path.replace("#", "/").split("/")
+    kind = next((name for name in names if name in FIRST_MOMENTS | OTHERS), None)
+    return kind in FIRST_MOMENTS and "bias_correction" not in names  # which holds the weight of a moment, not a moment
 
 
 @piece
@@ -79,8 +87,9 @@ def interpolate_state(
 
         m ← α·m + (1−α)·m°,   m° ← m
 
-    `where` tells from a path of the inner state, such as "trace/kernel", whether it is to be interpolated. (The code of
-    the paper's authors keeps m° as another name of m itself, which makes it m ← α(2−α)·m.)
+    `where` tells from a path of the inner state, such as "trace/kernel", whether it is to be interpolated. A schedule
+    for `share` gets the count of that k-th update. (The code of the paper's authors keeps m° as another name of m
+    itself, which makes it m ← α(2−α)·m.)
 
     >>> import jax.numpy as jnp
     >>> from gdo_optax import chain, trace
@@ -91,27 +100,27 @@ def interpolate_state(
     """
     inner = single(inner)
 
-    def chosen(state: Any) -> dict[str, Array]:
-        named = {path_name(path): a for path, a in jax.tree.leaves_with_path(state)}
-        return {name: a for name, a in named.items() if where(name) and jnp.issubdtype(a.dtype, jnp.inexact)}
+    def chosen(state: Any) -> Any:
+        def one(path: tuple, a: Array) -> Any:
+            return a if where(path_name(path)) and jnp.issubdtype(a.dtype, jnp.inexact) else optax.MaskedNode()
+
+        return jax.tree.map_with_path(one, state)
 
     def init(params: ArrayTree) -> Interpolated:
         kept = initial_state(inner, params)
-        return Interpolated(
-            jnp.zeros((), jnp.int32), {k: copy(a, a.dtype) for k, a in chosen(kept).items()}, kept
-        )
+        return Interpolated(jnp.zeros((), jnp.int32), jax.tree.map(lambda a: copy(a, a.dtype), chosen(kept)), kept)
 
     def wide_update(x: ArrayTree, state: Interpolated, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
         count, before, kept = state
         synchronizes = (count > 0) & (count % every == 0)
-        alpha = share(count) if callable(share) else share
+        alpha = share(jnp.maximum(count - 1, 0)) if callable(share) else share
 
         def pulled(now: Array, then: Array) -> Array:
             return jnp.where(synchronizes, then + as_dtype(alpha, now.dtype) * (now - then), now)
 
-        new = {k: pulled(a, before[k]) for k, a in chosen(kept).items()}
-        before = {k: jnp.where(synchronizes, new[k], a) for k, a in before.items()}
-        kept = jax.tree.map_with_path(lambda path, a: new.get(path_name(path), a), kept)
+        new = each(pulled, chosen(kept), before)
+        before = each(lambda now, then: jnp.where(synchronizes, now, then), new, before)
+        kept = jax.tree.map(lambda now, a: a if absent(now) else now, new, kept, is_leaf=absent)
         y, kept = run_update(inner, x, kept, params, **extra)
         return y, Interpolated(optax.safe_increment(count), before, kept)
 

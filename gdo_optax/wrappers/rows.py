@@ -62,14 +62,13 @@ def lazy(inner: optax.GradientTransformation, state: str = "frozen", mask: Mask 
 
 
 def _touched(g: Array) -> Array:
-    return jnp.any(g != 0, -1, keepdims=True) if g.ndim else g != 0
+    return jnp.broadcast_to(jnp.any(g != 0, -1, keepdims=True), g.shape) if g.ndim else g != 0
 
 
 def _frozen(touched: Array, new: Any, old: Any) -> Any:
     """What is remembered of a parameter, old in the rows that were not touched."""
 
     def pick(new: Array, old: Array) -> Array:
-        of_rows = new.ndim == touched.ndim and new.shape[:-1] == touched.shape[:-1]
-        return jnp.where(touched, new, old) if of_rows else new
+        return jnp.where(touched, new, old) if new.shape == touched.shape else new
 
     return jax.tree.map(pick, new, old)
