@@ -8,8 +8,7 @@ gradients are of mixed scale, with steps, rows and coordinates of zeros.
 import argparse
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -18,19 +17,20 @@ import optax
 
 from gdo_optax import like
 from gdo_optax.family import get
-from tests.catalogue import SETTINGS, STEPS, Case, gradients, parameters, rollout
+from tests.catalogue import SETTINGS, STEPS, Case, gradients, orthogonal_gradients, parameters, rollout, updates_of
 from tests.test_like import OPTAX, ours_of
 from tests.test_optax import PAIRS
 from tests.trajectories import CASES, load
 from tests.trajectories import STEPS as RECORDED
+from tests.trajectories.record import live
 
 
 Paths = dict[str, np.ndarray]
 
 
 def run(tx: optax.GradientTransformation, steps: int, leaves: Iterable[str]) -> Paths:
-    """All updates of the first steps, in float64."""
-    params, grads = parameters(scale=0.01 if steps == STEPS else 1.0), gradients(steps=steps)
+    """All updates, in float64."""
+    params, grads = parameters(), gradients(steps=steps)
     tree = [{k: jnp.asarray(t[k], jnp.float64) for k in leaves} for t in (params, grads)]
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         return jax.tree.map(np.asarray, rollout(tx, *tree))
@@ -43,11 +43,13 @@ def deviation(ours: Paths, theirs: Paths) -> float:
 
 def from_oracle(name: str) -> float:
     """Over all settings that the tests try."""
-    params, grads = parameters(scale=0.01), gradients()
-    return max(
-        deviation(run(case.tx(), STEPS, params), {k: case.oracle(params[k], grads[k]) for k in params})
-        for case in (Case(name, settings) for settings in SETTINGS[name])
-    )
+    params, grads = parameters(scale=0.01), orthogonal_gradients() if get(name).dense else gradients()
+    trees = [{k: jnp.asarray(v) for k, v in t.items()} for t in (params, grads)]
+    worst = 0.0
+    for case in (Case(name, settings) for settings in SETTINGS[name]):
+        ours = jax.tree.map(np.asarray, updates_of(case, *trees))
+        worst = max(worst, deviation(ours, {k: case.oracle(params[k], grads[k]) for k in params}))
+    return worst
 
 
 def from_torch(name: str) -> float | None:
@@ -55,13 +57,12 @@ def from_torch(name: str) -> float | None:
     cases = [case for case in CASES if case["name"] == name]
     if not cases:
         return None
-    theirs: Callable[[dict[str, Any]], Paths] = lambda case: load("torch")[case["id"]]  # noqa: E731
-    if importlib.util.find_spec("torch"):
-        from tests.trajectories.record import live as theirs
+    installed = importlib.util.find_spec("torch") is not None
+    steps = STEPS if installed else RECORDED
     start, worst = parameters(), 0.0
     for case in cases:
-        path = theirs(case)
-        updates = run(ours_of(case), RECORDED, path)
+        path = live(case, steps) if installed else load("torch")[case["id"]]
+        updates = run(ours_of(case), steps, path)
         worst = max(worst, deviation({k: start[k] + np.cumsum(updates[k], 0) for k in path}, path))
     return worst
 

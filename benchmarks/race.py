@@ -56,9 +56,12 @@ def positive(text: str) -> int:
 def optimizer(name: str) -> Entry:
     """The method of that name."""
     try:
-        return get(name)
+        entry = get(name)
     except KeyError as error:
         raise argparse.ArgumentTypeError(error.args[0]) from None
+    if entry not in family():
+        raise argparse.ArgumentTypeError(f"{name} is no optimizer of gradients and parameters alone")
+    return entry
 
 
 def parser() -> Parser:
@@ -81,7 +84,7 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, Problem]:
     args = command.parse_args(argv)
     args.model = args.model or ("conv" if args.data == "digits" and not args.quick else "mlp")
     args.steps = args.steps or (150 if args.quick else 400)
-    args.optimizer = list(dict.fromkeys(args.optimizer or family()))
+    args.optimizer = list(dict.fromkeys(args.optimizer or (entry for entry in family() if entry.races)))
     if args.model == "conv" and args.data != "digits":
         command.error(f"conv needs images and {args.data} has none: --model mlp")
     made = problem(args.data, args.model, args.seeds)

@@ -102,7 +102,7 @@ def weight_of_past(t: Array, decay: Numeric) -> Array:
 
 
 def norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
-    """The Euclidean norm ‖x‖₂ over all axes, or over some, which stay as 1: finite for finite x, with derivative 0 at 0.
+    """The Euclidean norm ‖x‖₂ over all axes, or some, which stay as 1: finite for finite x, with derivative 0 at 0.
 
     It is the sum that is kept finite: a bound on every square would be an array for the compiler to write out.
     """

@@ -87,9 +87,7 @@ def piece(maker: Callable[P, Piece]) -> Callable[P, Piece]:
             ranges.check(name, given)
         inner = maker(*args, **kwargs)
         if not isinstance(inner, Piece):
-            raise TypeError(
-                f"{name} returned {type(inner).__name__}, which is no Piece: return chain(…) of it"
-            )
+            raise TypeError(f"{name} returned {type(inner).__name__}, which is no Piece: return chain(…) of it")
         made = Piece(inner.init, inner.update)
         made.call = Call(name, (*((None, v) for v in args), *kwargs.items()))
         made.body = inner.body and (made.call if inner.body is ITSELF else inner.body)

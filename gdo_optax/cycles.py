@@ -146,6 +146,8 @@ def piecewise_linear(knots: Mapping[int, Numeric]) -> Schedule:
         ValueError: no knots; a value outside its range.
         TypeError: knots that are no mapping.
 
+    Reference: J. Su (2019), bert4keras, https://github.com/bojone/bert4keras, piecewise linear learning rates.
+
     >>> rate = piecewise_linear({0: 0.1, 100: 0.3, 200: 0.0})
     >>> rate(50).round(6), rate(100), rate(1000)
     (Array(0.2, dtype=float32), Array(0.3, dtype=float32), Array(0., dtype=float32))

@@ -100,6 +100,8 @@ def optimal_gradient_descent(lmin: Numeric, lmax: Numeric) -> Numeric:
     Raises:
         ValueError: a value outside its range; lmin > lmax.
 
+    Reference: B. T. Polyak (1964), doi:10.1016/0041-5553(64)90137-5.
+
     >>> optimal_gradient_descent(1.0, 3.0)
     0.5
     """

@@ -29,5 +29,4 @@ def _cell(name: str, entry: Entry) -> str:
     other = getattr(like, name)
     if entry.name in other.__all__:
         return (inspect.getdoc(getattr(other, entry.name)) or "").splitlines()[0]
-    same = name == "paper" or entry.maker in other.SAME
-    return "=" if same else ""
+    return "=" if entry.maker in other.SAME else ""

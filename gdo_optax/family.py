@@ -96,6 +96,8 @@ def _lookahead_adam(
     return lookahead(adam(learning_rate), sync_period, slow_step_size)
 
 
+_POLYAK = ("Polyak", 1964, "doi:10.1016/0041-5553(64)90137-5")
+_SUTTON = ("Sutton", 1986, "Proc. 8th Annual Conference of the Cognitive Science Society")
 _QIAN = ("Qian", 1999, "doi:10.1016/S0893-6080(98)00116-6")
 _REDDI = ("Reddi, Kale, Kumar", 2018, "arXiv:1904.09237")
 _LOOKAHEAD = ("Zhang, Lucas, Hinton, Ba", 2019, "arXiv:1907.08610")
@@ -194,16 +196,16 @@ _BESIDE = (
     *_others(
         "diagnostic",
         (range_test, "Smith", 2017, "arXiv:1506.01186"),
-        (interference, "Sutton", 1986, "Proc. 8th Annual Conference of the Cognitive Science Society"),
+        (interference, *_SUTTON),
         (critical_momentum, *_QIAN),
         (largest_stable_rate, *_QIAN),
         (spectral_radius, *_QIAN),
-        (optimal_heavy_ball, "Polyak", 1964, "doi:10.1016/0041-5553(64)90137-5"),
-        (optimal_gradient_descent, *_QIAN),
+        (optimal_heavy_ball, *_POLYAK),
+        (optimal_gradient_descent, *_POLYAK),
     ),
     *_others(
         "problem",
-        (ravine, "Sutton", 1986, "Proc. 8th Annual Conference of the Cognitive Science Society"),
+        (ravine, *_SUTTON),
         (marginal_value_problem, "Wilson et al.", 2017, "arXiv:1705.08292"),
         (reddi_theorem1, *_REDDI),
         (reddi_online, *_REDDI),

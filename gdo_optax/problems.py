@@ -70,7 +70,8 @@ def ravine(ratio: float = 100.0, dim: int = 2, angle: float = 0.0, seed: int | N
     Raises:
         ValueError: a value outside its range; an angle and a seed.
 
-    Reference: R. S. Sutton (1986), "Two problems with backpropagation", Proc. 8th Conf. Cognitive Science Society.
+    Reference: R. S. Sutton (1986), "Two problems with backpropagation and other steepest-descent learning procedures
+    for networks", Proc. 8th Annual Conference of the Cognitive Science Society.
 
     >>> problem = ravine(ratio=9.0)
     >>> problem.loss(problem.params), problem.curvatures

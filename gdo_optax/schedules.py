@@ -15,7 +15,9 @@ Schedule: TypeAlias = Callable[[Array], Numeric]
 
 
 def relative_step(count: Array) -> Array:
-    """ρₜ = min(10⁻², 1/√t), t = count + 1: Adafactor's relative step (arXiv:1804.04235, section 8).
+    """ρₜ = min(10⁻², 1/√t), t = count + 1: Adafactor's relative step.
+
+    N. Shazeer, M. Stern (2018), arXiv:1804.04235, section 8.
 
     >>> import jax.numpy as jnp
     >>> relative_step(jnp.array(0)), relative_step(jnp.array(39_999))
@@ -28,6 +30,8 @@ def nadam_momentum(b1: Numeric, ahead: int = 0, momentum_decay: Numeric = 1 / 25
     """μₜ = b1·(1 − 0.5·0.96^(t/250)), t = count + 1 + ahead: Nadam's momentum, from about b1/2 up to b1.
 
     `momentum_decay` stands in the place of 1/250 (1 in Keras).
+
+    T. Dozat (2016), https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, Algorithm 2.
 
     >>> import jax.numpy as jnp
     >>> nadam_momentum(0.9)(jnp.array(0)).round(5), nadam_momentum(0.9)(jnp.array(249)).round(5)
@@ -137,8 +141,8 @@ def geometric_decay(value: Numeric, decay: Numeric) -> Schedule:
 
     def decayed(count: Array) -> Array:
         elapsed = jnp.asarray(count, float)
-        slope = jnp.maximum(log(decay), -1e30)  # log 0 = -inf would make 0⁰ a NaN
-        return as_dtype(value, elapsed.dtype) * jnp.exp(elapsed * as_dtype(slope, elapsed.dtype))
+        slope = jnp.maximum(log(as_dtype(decay, elapsed.dtype)), -1e30)  # log 0 = -inf would make 0⁰ a NaN
+        return as_dtype(value, elapsed.dtype) * jnp.exp(elapsed * slope)
 
     return decayed
 

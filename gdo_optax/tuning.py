@@ -57,8 +57,7 @@ class RangeTest(NamedTuple):
         except ImportError as error:
             if (error.name or "").partition(".")[0] != "matplotlib":
                 raise
-            needed = 'plot needs matplotlib, which is not installed: pip install "gdo_optax[plot]"'
-            raise ImportError(needed, name="matplotlib") from None
+            raise ImportError('plot needs matplotlib, which is not installed: pip install "gdo_optax[plot]"') from None
         figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
         _draw(figure.add_subplot(), self)
         if path is not None:
@@ -159,11 +158,12 @@ def _strong(tree: Any) -> Any:
 
 def _rules(rates: np.ndarray, smoothed: np.ndarray) -> tuple[float, float]:
     """The rates of the steepest descent and of the minimum; the first averages are of too few losses to count."""
-    seen, first = int(np.isfinite(smoothed).sum()), len(rates) // 10
-    lowest = first + int(np.argmin(smoothed[first:seen])) if seen > first else first
-    slopes = np.gradient(smoothed[:seen], np.log(rates[:seen]))[first:lowest] if lowest > first else np.zeros(1)
-    steepest = first + int(np.argmin(slopes))
-    return (float(rates[steepest]), float(rates[lowest])) if slopes.min() < 0 else (np.nan, np.nan)
+    y, first = smoothed[np.isfinite(smoothed)], len(rates) // 10
+    lowest = first + int(np.argmin(y[first:])) if len(y) > first else 0
+    if lowest <= first or y[first] - y[lowest] < 1e-5 * abs(y[first]):  # less is rounding
+        return np.nan, np.nan
+    slopes = np.gradient(y, np.log(rates[: len(y)]))[first:lowest]
+    return float(rates[first + slopes.argmin()]), float(rates[lowest])
 
 
 def _checked(batches: ArrayTree, *given: Numeric) -> tuple[Any, ...]:
@@ -188,8 +188,8 @@ def _draw(axes: Any, found: RangeTest) -> None:
     axes.set_title("Learning-rate range test", loc="left", fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
     seen = losses[np.isfinite(losses)]
-    if seen.size:
-        low, high = seen.min(), np.quantile(seen, 0.97)  # what blows up in the end would flatten all the rest
+    if seen.size:  # what blows up in the end would flatten all the rest
+        low, high = seen.min(), max(seen[: np.nanargmin(smoothed) + 1].max(), np.quantile(seen, 0.75))
         axes.set_ylim(low - 0.08 * (high - low or 1), high + 0.08 * (high - low or 1))
     if seen.size < losses.size:
         axes.axvline(rates[max(seen.size - 1, 0)], color=RED, linewidth=1, label="diverged")

@@ -196,6 +196,14 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         },
         {"learning_rate": falling, "b1": 0.0, "b2": 0.99, "threshold": 6.0},
     ],
+    "ranger21": [
+        {"learning_rate": 1e-3, "steps": 1000},
+        {
+            "learning_rate": 0.01, "steps": 150, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "weight_decay": 1e-3,
+            "positive_negative_factor": 0.9, "sync_period": 4,
+        },
+        {"learning_rate": 0.1, "steps": 200, "b1": 0.0, "b2": 0.99, "weight_decay": 0.0},
+    ],
     "lamb": [
         {},
         {
@@ -257,6 +265,13 @@ class Case(NamedTuple):
             name, inner = settings.pop("inner")
             settings |= {"inner": getattr(oracles, name), "inner_settings": inner}
         return getattr(oracles, self.name)(x, gradients, **settings)
+
+
+def updates_of(case: Case, params: Any, grads: Any) -> Any:
+    """All updates of a run; array by array where the method has a mean over all of them, while its oracle sees one."""
+    if "stable_weight_decay(" in str(case.tx()):
+        return {k: rollout(case.tx(), params[k], grads[k]) for k in params}
+    return rollout(case.tx(), params, grads)
 
 
 CASES = [

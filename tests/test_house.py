@@ -12,23 +12,30 @@ from typing import Any
 import pytest
 
 import gdo_optax
-from gdo_optax.__main__ import main, table
-from gdo_optax.family import Entry, family
+from gdo_optax.__main__ import KINDS, details, main, tables
+from gdo_optax.differences import differences
+from gdo_optax.entry import Entry
+from gdo_optax.family import family, library
 from tests.catalogue import FAMILY
 
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "gdo_optax"
 PUBLIC = {name: getattr(gdo_optax, name) for name in gdo_optax.__all__}
+BESIDE = [pytest.param(e, id=e.name) for e in library() if e.kind not in ("optimizer", "wrapper")]
 LAYERS = [
-    ["arithmetic", "ranges", "recipe", "schedules"],
-    ["trees"],
-    ["core"],
+    ["arithmetic", "ranges", "recipe"],
+    ["schedules", "problems"],
+    ["cycles", "damping", "trees"],
+    ["diagnostics", "core"],
     ["makers"],
     ["combinators"],
     ["pieces"],
+    ["wrappers"],
     ["optimizers"],
+    ["like", "tuning", "entry"],
     ["family"],
+    ["differences"],
     ["__init__", "__main__"],
 ]
 
@@ -53,20 +60,24 @@ def test_imports_point_one_way(path: Path) -> None:
 
 
 def test_runtime_imports_are_the_declared_ones() -> None:
+    """And matplotlib where something is drawn, within the function that draws it."""
     allowed = {"jax", "optax", "chex", "numpy", "gdo_optax"} | set(sys.stdlib_module_names)
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        module = ast.parse(path.read_text())
+        for node in ast.walk(module):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert {n.split(".")[0] for n in names} <= allowed, path
+            extra = set() if node in module.body else {"matplotlib"}
+            assert {n.split(".")[0] for n in names} <= allowed | extra, path
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_names_are_documented(name: str) -> None:
     doc = inspect.getdoc(PUBLIC[name]) or ""
     assert doc
-    if inspect.isfunction(PUBLIC[name]) or isinstance(PUBLIC[name], type):
-        assert ">>> " in doc or name == "Piece", "a doctest of a few numbers"
+    result = isinstance(PUBLIC[name], type) and issubclass(PUBLIC[name], tuple)  # shown where it is returned
+    if callable(PUBLIC[name]) and not result:
+        assert ">>> " in doc, "a doctest of a few numbers"
 
 
 @pytest.mark.parametrize("entry", FAMILY)
@@ -84,19 +95,34 @@ def test_an_entry_tells_all(entry: Entry) -> None:
     assert len(inspect.signature(entry.maker).parameters) <= 9
 
 
+@pytest.mark.parametrize("entry", BESIDE)
+def test_what_is_no_optimizer_names_its_source_too(entry: Entry) -> None:
+    doc = inspect.getdoc(entry.maker) or ""
+    assert entry.idea
+    assert str(entry.paper.year) in doc
+    assert entry.paper.link in " ".join(doc.split())
+    assert "\n" in details(entry)
+
+
 def test_all_that_is_imported_is_public() -> None:
     imported = {k for k, v in vars(gdo_optax).items() if not k.startswith("_") and not inspect.ismodule(v)}
-    assert sorted(imported) == sorted(gdo_optax.__all__)
+    assert imported | {"like"} == set(gdo_optax.__all__)
 
 
 def test_names_are_unique_and_public() -> None:
     names = [entry.name for entry in family()]
-    assert len(set(names)) == len(names) == 18
-    assert all(getattr(gdo_optax, name) is gdo_optax.get(name).maker for name in names)
+    assert len({entry.name for entry in library()}) == len(library())
+    assert len(set(names)) == len(names) == 42
+    assert all(getattr(gdo_optax, entry.name) is entry.maker for entry in library())
 
 
 def test_the_readme_holds_the_family_table() -> None:
-    assert table() in (ROOT / "README.md").read_text()
+    assert tables() in (ROOT / "README.md").read_text()
+
+
+def test_the_table_of_differences_is_todays() -> None:
+    """`python -m gdo_optax differences > docs/differences.md`."""
+    assert (ROOT / "docs/differences.md").read_text().endswith(differences() + "\n")
 
 
 def test_the_readme_prints_what_is_printed() -> None:
@@ -119,7 +145,8 @@ def test_show(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_listing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == [entry.name for entry in family()]
+    names = [line.split()[0] for line in lines if line]
+    assert [name for name in names if name not in KINDS] == [entry.name for entry in library()]
 
 
 def test_an_unknown_name_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

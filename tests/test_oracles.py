@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gdo_optax.family import family, get
-from tests.catalogue import CASES, SETTINGS, Case, gradients, orthogonal_gradients, parameters, rollout
+from tests.catalogue import CASES, SETTINGS, Case, gradients, orthogonal_gradients, parameters, updates_of
 
 
 def relative_error(ours: np.ndarray, oracle: np.ndarray, x: np.ndarray, *, single: bool, slow: float) -> float:
@@ -43,7 +43,7 @@ def test_equals_the_oracle(case: Case) -> None:
     for x64, tolerance in ((True, 1e-9), (False, 2e-5)):
         with jax.enable_x64(x64):
             dtype = jnp.float64 if x64 else jnp.float32
-            ours = rollout(case.tx(), *({k: jnp.asarray(v, dtype) for k, v in t.items()} for t in (params, grads)))
+            ours = updates_of(case, *({k: jnp.asarray(v, dtype) for k, v in t.items()} for t in (params, grads)))
             slow = max((share for name, share in DIFFERENCES.items() if name in str(case.tx())), default=0.0)
             errors = {
                 k: relative_error(np.asarray(ours[k]), expected[k], params[k], single=not x64, slow=slow)

@@ -226,6 +226,7 @@ def test_interference_in_any_dtype_and_size(dtype: Any) -> None:
 
     sizes = [1.0, 1e-30, 0.0, 1e30] if dtype != jnp.float16 else [1.0, 1e-3, 0.0, 1e3]
     patterns = jnp.array([[3 * s, 4 * s] for s in sizes] + [[4.0, -3.0]], jnp.complex64)
+    patterns = patterns * 1j if dtype == jnp.complex64 else patterns
     params = {"w": jnp.ones(2, dtype), "frozen": None}
     cosines, effects = interference(loss, params, patterns)
     assert cosines.dtype == effects.dtype == jnp.float32

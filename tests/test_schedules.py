@@ -296,13 +296,13 @@ def test_hyperparameters_may_be_traced_or_arrays() -> None:
         lambda v: c.one_cycle(100, v, momenta=(v, 0.5)).momentum,
         lambda v: c.one_cycle(100, v).learning_rate,
         lambda v: c.one_cycle_three_phase(100, v, v + 1).learning_rate,
-        lambda v: c.ranger21_schedule(v, 1000),
+        lambda v: c.ranger21_schedule(v, 100),
     ]
     for x64 in (False, True):
         with jax.enable_x64(x64):
             for make in makers:
-                counts = jnp.array([50, 999])
-                known = make(0.75)(counts)
+                known = make(0.75)(jnp.array([50, 99]))
                 for value in (jnp.float32(0.75), np.float64(0.75)):
-                    np.testing.assert_allclose(make(value)(counts), known, 1e-6)
-                    np.testing.assert_allclose(jax.jit(lambda v, make=make: make(v)(counts))(value), known, 1e-6)
+                    jitted = jax.jit(lambda v, make=make: make(v)(jnp.array([50, 99])))
+                    np.testing.assert_allclose(make(value)(jnp.array([50, 99])), known, rtol=4e-6)
+                    np.testing.assert_allclose(jitted(value), known, rtol=4e-6)

@@ -12,6 +12,7 @@ from gdo_optax.optimizers import layerwise as _layerwise
 from gdo_optax.optimizers import signs as _signs
 from gdo_optax.optimizers.adam import adam, adamax
 from gdo_optax.optimizers.decoupled import adamw
+from gdo_optax.optimizers.lookahead import lookahead
 from gdo_optax.optimizers.momentum import momentum, nesterov, sgd
 from gdo_optax.optimizers.rectified import radam
 from gdo_optax.pieces.clocks import bias_correction
@@ -22,7 +23,7 @@ from gdo_optax.pieces.weights import add_decayed_weights, scale_to_parameter_nor
 from gdo_optax.trees import Mask
 
 
-SAME = (sgd, momentum, nesterov, adam, adamax, adamw, radam)
+SAME = (sgd, momentum, nesterov, adam, adamax, adamw, radam, lookahead)
 """What is ours in optax too."""
 
 __all__ = [

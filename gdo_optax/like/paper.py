@@ -4,6 +4,21 @@ from chex import Array, Numeric
 
 from gdo_optax.combinators import adaptive, chain
 from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.optimizers.adagrad import adadelta, adagrad, adagrad_full_matrix
+from gdo_optax.optimizers.adam import qhadam
+from gdo_optax.optimizers.convergent import adamnc
+from gdo_optax.optimizers.decoupled import adamwr, sgdwr
+from gdo_optax.optimizers.evaluating import heun, nesterov_1983_backtracking
+from gdo_optax.optimizers.factored import adafactor
+from gdo_optax.optimizers.lars import lars, lars_2017
+from gdo_optax.optimizers.layerwise import nlamb, nnlamb
+from gdo_optax.optimizers.lookahead import adaptive_lookahead, lookahead
+from gdo_optax.optimizers.momentum import aggmo, nesterov_1983, sgd
+from gdo_optax.optimizers.penalized import adagrad_mirror, adagrad_rda
+from gdo_optax.optimizers.ranger21 import ranger21
+from gdo_optax.optimizers.rectified import ranger
+from gdo_optax.optimizers.rmsprop import rmsprop_centered, rmsprop_momentum, rmsprop_nesterov
+from gdo_optax.optimizers.signs import delta_bar_delta, hinton_gains, lion
 from gdo_optax.pieces.bounds import clip_by_bounds, following
 from gdo_optax.pieces.clocks import bias_correction, rectify
 from gdo_optax.pieces.composite import look_ahead, nesterov_ema, scale_by_adam, scale_by_rms
@@ -19,10 +34,46 @@ from gdo_optax.pieces.scales import (
 from gdo_optax.pieces.weights import add_decayed_weights, trust_ratio
 from gdo_optax.schedules import inverse_sqrt_decay, nadam_momentum
 from gdo_optax.trees import Mask
+from gdo_optax.wrappers.accumulation import accumulate
+from gdo_optax.wrappers.layers import layerwise
+from gdo_optax.wrappers.rows import lazy
 
 
-SAME = ()
-"""Nothing: a method that is not here is its paper's."""
+SAME = (
+    accumulate,
+    adadelta,
+    adafactor,
+    adagrad,
+    adagrad_full_matrix,
+    adagrad_mirror,
+    adagrad_rda,
+    adamnc,
+    adamwr,
+    adaptive_lookahead,
+    aggmo,
+    delta_bar_delta,
+    heun,
+    hinton_gains,
+    lars,
+    lars_2017,
+    layerwise,
+    lazy,
+    lion,
+    lookahead,
+    nesterov_1983,
+    nesterov_1983_backtracking,
+    nlamb,
+    nnlamb,
+    qhadam,
+    ranger,
+    ranger21,
+    rmsprop_centered,
+    rmsprop_momentum,
+    rmsprop_nesterov,
+    sgd,
+    sgdwr,
+)
+"""What is ours in its paper too."""
 
 __all__ = [
     "adabound",

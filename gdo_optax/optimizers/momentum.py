@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
-
 from gdo_optax import ranges
 from gdo_optax.combinators import chain, mean_of, parallel
 from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.pieces.composite import look_ahead
 from gdo_optax.pieces.moments import trace
-from gdo_optax.pieces.scales import scale, scale_by_learning_rate
+from gdo_optax.pieces.scales import scale_by_learning_rate
 from gdo_optax.pieces.slow import extrapolate
-from gdo_optax.schedules import ahead
 
 
 @piece
@@ -76,9 +74,9 @@ def nesterov(learning_rate: Hyperparameter = 0.01, momentum: Hyperparameter = 0.
         vₜ = pₜ·vₜ₋₁ + gₜ
         θₜ = θₜ₋₁ − α·(gₜ + pₜ₊₁·vₜ)
 
-    The parameters are the looked-ahead ones, θ = x − α·p·v, as in optax and PyTorch: with a constant α the same iterates
-    as Sutskever's form up to that change of variable. A p that changes is ahead of itself where it looks ahead; optax
-    and PyTorch know only a constant one. `nesterov_1983` is the method of the older paper.
+    The parameters are the looked-ahead ones, θ = x − α·p·v, as in optax and PyTorch: with a constant α the iterates of
+    Sutskever's form up to that change of variable. A p that changes is ahead of itself where it looks ahead; optax and
+    PyTorch know only a constant one. `nesterov_1983` is the method of the older paper.
 
     Args:
         learning_rate: α ≥ 0, a number or a schedule.
@@ -96,9 +94,8 @@ def nesterov(learning_rate: Hyperparameter = 0.01, momentum: Hyperparameter = 0.
     >>> tx.update(jnp.array([1.0]), tx.init(jnp.zeros(1)))[0]
     Array([-0.19], dtype=float32)
     """
-    soon = ahead(momentum) if callable(momentum) else momentum  # pₜ₊₁
     return chain(
-        parallel(jnp.add, gradient=[], velocity=[trace(momentum), scale(soon)]),  # gₜ + pₜ₊₁·vₜ
+        look_ahead(momentum),  # gₜ + pₜ₊₁·vₜ
         scale_by_learning_rate(learning_rate),
     )
 

@@ -75,7 +75,7 @@ def adagrad_mirror(
         θₜ = argmin of  gₜ·x + φ(x) + Hₜ·(x − θₜ₋₁)²/(2α)  over low ≤ x ≤ high
 
     Without penalty and box it is `adagrad`. A coordinate whose step is small is pulled little: where there was no
-    gradient so far, the penalty is held by ε alone, and by ε = 0 not let in. Where l1 holds a coordinate it is 0 exactly.
+    gradient so far, the penalty is held by ε alone, and by ε = 0 not let in. What l1 holds at 0 is 0 exactly.
 
     Args:
         learning_rate: α ≥ 0, a number or a schedule.

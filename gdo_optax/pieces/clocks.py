@@ -47,7 +47,7 @@ def bias_correction(decay: Hyperparameter, power: float = 1, ahead: int = 0) -> 
 
 @piece
 def rectify(decay: Numeric, threshold: Numeric = 5.0, otherwise: Numeric = 1.0) -> Piece:
-    """scale ↦ rₜ·scale where ρₜ ≥ threshold (and above 4), else 1: "do not adapt yet". `otherwise=0` is "do not move yet".
+    """scale ↦ rₜ·scale where ρₜ ≥ threshold, else 1: "do not adapt yet"; with `otherwise=0`, "do not move yet".
 
         ρ∞ = 2/(1−β) − 1,   ρₜ = ρ∞ − 2tβᵗ/(1−βᵗ)
         rₜ = √((ρₜ−4)(ρₜ−2)ρ∞ / ((ρ∞−4)(ρ∞−2)ρₜ))

@@ -33,11 +33,23 @@ def scale_by_full_matrix(eps: Numeric = 1e-10) -> Piece:
     def rule(m: Array, x: Array, eps: Numeric) -> tuple[Array, Array]:
         most = float(jnp.finfo(x.dtype).max) / 4
         limit = (most / max(x.size, 1)) ** 0.5
-        v = jnp.clip(jnp.ravel(x), -limit, limit)  # |v|² ≤ most
+        v = jnp.clip(jnp.ravel(_unsharded(x)), -limit, limit)  # |v|² ≤ most
         m = jnp.where(jnp.trace(m) < most, m + jnp.outer(v, v), m)  # full, it gathers no more, and stays definite
-        return m, jnp.reshape(inverse_root_matrix(m, eps) @ v, x.shape)
+        return m, _sharded_as(x, jnp.reshape(inverse_root_matrix(m, eps) @ v, x.shape))
 
     return recurrent(rule, square_of, eps=eps)
+
+
+def _unsharded(x: Array) -> Array:
+    """x whole on every device, as all its pairs are needed there."""
+    sharding = jax.typeof(x).sharding
+    replicated = jax.NamedSharding(sharding.mesh, jax.P())
+    return jax.sharding.reshard(x, replicated) if any(sharding.spec) else x
+
+
+def _sharded_as(x: Array, y: Array) -> Array:
+    sharding = jax.typeof(x).sharding
+    return jax.sharding.reshard(y, sharding) if any(sharding.spec) else y
 
 
 @jax.custom_jvp

@@ -19,7 +19,7 @@ def scale_by_path(factors: Mapping[str, Numeric]) -> Piece:
     learning rate for every layer; with a factor of 0 the parameter stays. Raises TypeError for what is no pattern or
     no factor.
 
-    J. Su (2019), bert4keras, parameter-wise learning rates.
+    J. Su (2019), bert4keras, https://github.com/bojone/bert4keras, parameter-wise learning rates.
 
     >>> import jax.numpy as jnp
     >>> tx = scale_by_path({"embedding": 0.1, "^head/": 2.0})

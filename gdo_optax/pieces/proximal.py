@@ -67,10 +67,13 @@ def proximal(
 
 @piece
 def project_to_box(low: Numeric | None = None, high: Numeric | None = None) -> Piece:
-    """x ↦ clip(p + x, low, high) − p: a step that would leave the box ends at its border. None is no border.
+    """x ↦ clip(p + x, low, high) − p: a step that would leave the box ends at its border; None is no border.
 
-    Last in a chain; project_to_box(low=0) is optax.keep_params_nonnegative. Borders other than 0 hold to the rounding of
-    p + x. ValueError where low > high.
+    Last in a chain; project_to_box(low=0) is optax.keep_params_nonnegative. Borders other than 0 hold to the rounding
+    of p + x. ValueError where low > high.
+
+    S. J. Reddi, S. Kale, S. Kumar (2018), arXiv:1904.09237, Algorithm 2: the projection onto F, which for a box is the
+    same in every diagonal metric.
 
     >>> import jax.numpy as jnp
     >>> project_to_box(low=0.0).update(jnp.array([-2.0, -2.0]), (), jnp.array([1.0, 3.0]))[0]

@@ -14,7 +14,7 @@ from .momentum import aggmo, momentum, nesterov, nesterov_1983, sgd
 from .rectified import radam
 from .rmsprop import rmsprop, rmsprop_centered, rmsprop_momentum, rmsprop_nesterov
 from .signs import delta_bar_delta, hinton_gains, lion, rprop
-from .slow import lookahead, ranger
+from .slow import lookahead, ranger, ranger21
 
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "qhadam",
     "radam",
     "ranger",
+    "ranger21",
     "rmsprop",
     "rmsprop_centered",
     "rmsprop_momentum",

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from .decoupled import adamw as adamw
 from .loop import oracle, rate, ratio
 
 

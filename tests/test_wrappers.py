@@ -1,0 +1,429 @@
+"""What goes around a whole optimizer: against its NumPy loop in float64, and in what it promises beside that."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn.datasets import load_digits
+
+import gdo_optax as g
+from gdo_optax.optimizers.ranger21 import ranger21
+from gdo_optax.pieces.slow import extrapolate
+from gdo_optax.trees import path_name
+from gdo_optax.wrappers.layers import layerwise
+from gdo_optax.wrappers.restarts import is_first_moment
+from tests import oracles
+from tests.catalogue import avals, falling, gradients, parameters, run, steps_of, tree
+from tests.oracles import layerwise as layers
+from tests.oracles import slow, wrappers
+from tests.oracles.momentum import nesterov_1983
+from tests.oracles.wrappers import heun, lazy_adam, polyak, temporal_average
+
+
+STEPS = 120
+
+
+def trajectory(tx: optax.GradientTransformation, params: Any, grads: Any, **extra: Any) -> tuple[Any, Any, Any]:
+    """The updates, the parameters and the `eval_params` of all steps, in float64 and one compiled scan."""
+    with jax.enable_x64(True):
+
+        def step(carry: tuple[Any, Any], grad: Any) -> tuple[Any, Any]:
+            params, state = carry
+            updates, state = tx.update(grad, state, params, **extra)
+            params = optax.apply_updates(params, updates)
+            return (params, state), (updates, params, g.eval_params(state, params))
+
+        params, grads = (jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), t) for t in (params, grads))
+        out = jax.jit(lambda p, s, gs: jax.lax.scan(step, (p, s), gs)[1])(params, tx.init(params), grads)
+        return jax.tree.map(np.asarray, out)
+
+
+def following(tx: optax.GradientTransformation, gradient: Callable) -> optax.GradientTransformation:
+    """The transformation, fed with the gradient at the parameters in place of what it is given."""
+    return optax.GradientTransformationExtraArgs(
+        tx.init, lambda _, state, params, **extra: tx.update(gradient(params), state, params, **extra)
+    )
+
+
+def equal(ours: np.ndarray, oracle: Any, size: float = 1.0) -> None:
+    """Every step to 1e-9 of its largest element; an update that is a difference of weights of `size` to their ulp."""
+    oracle = np.asarray(oracle)
+    largest = np.max(np.abs(oracle), axis=tuple(range(1, oracle.ndim)), keepdims=True)
+    assert np.isfinite(oracle).all()
+    assert np.all(np.abs(ours - oracle) <= 1e-9 * np.maximum(largest, 1e-6 * size * (largest > 0)))
+
+
+momentum, adam = {"learning_rate": 0.03, "momentum": 0.8}, {"learning_rate": falling, "b1": 0.8, "b2": 0.95}
+LOOPS: dict[str, tuple[Callable, Callable]] = {
+    "accumulate": (
+        lambda: g.accumulate(g.adam(**adam), every=3),
+        lambda x, gs: wrappers.accumulate(x, gs, oracles.adam, adam, 3),
+    ),
+    "accumulate-1": (lambda: g.accumulate(g.adam(**adam), every=1), lambda x, gs: oracles.adam(x, gs, **adam)),
+    "lazy": (lambda: g.lazy(g.adam(**adam)), lambda x, gs: lazy_adam(x, gs, **adam)),
+    "lazy-dense": (lambda: g.lazy(g.adam(**adam), "dense"), lambda x, gs: lazy_adam(x, gs, state="dense", **adam)),
+    "lazy-optax": (
+        lambda: g.lazy(optax.adam(0.1, eps=1e-6)),
+        lambda x, gs: lazy_adam(x, gs, learning_rate=0.1, eps=1e-6),
+    ),
+    "layerwise": (
+        lambda: layerwise(g.adam(**adam), falling),
+        lambda x, gs: layers.layerwise(x, gs, oracles.adam, adam, falling),
+    ),
+    "lookahead-reset": (
+        lambda: g.lookahead(g.adam(**adam | {"learning_rate": 0.1}), 7, 0.3, inner_state="reset"),
+        lambda x, gs: slow.lookahead(x, gs, oracles.adam, adam | {"learning_rate": 0.1}, 7, 0.3, "reset"),
+    ),
+    "lookahead-interpolate": (
+        lambda: g.lookahead(g.momentum(**momentum), 4, 0.3, inner_state="interpolate"),
+        lambda x, gs: slow.lookahead(x, gs, slow.open_momentum, momentum, 4, 0.3, "interpolate"),
+    ),
+    "lookahead-interpolate-adam": (
+        lambda: g.lookahead(g.adam(**adam), 4, 0.3, inner_state="interpolate"),
+        lambda x, gs: slow.lookahead(x, gs, slow.open_adam, adam, 4, 0.3, "interpolate"),
+    ),
+    "lookahead-interpolate-optax": (
+        lambda: g.lookahead(optax.adam(0.1, eps=1e-6), 4, 0.3, inner_state="interpolate"),
+        lambda x, gs: slow.lookahead(
+            x, gs, slow.open_adam, {"learning_rate": 0.1, "eps": 1e-6}, 4, 0.3, "interpolate"
+        ),
+    ),
+    "lookahead-nested": (
+        lambda: g.lookahead(g.lookahead(g.momentum(**momentum), 2, 0.8), 6, 0.3),
+        lambda x, gs: slow.lookahead(
+            x, gs, slow.lookahead,
+            {"inner": oracles.momentum, "inner_settings": momentum, "sync_period": 2, "slow_step_size": 0.8}, 6, 0.3,
+        ),
+    ),
+    "lookahead-of-accumulate": (
+        lambda: g.lookahead(g.accumulate(g.momentum(**momentum), 2), 6, 0.3),
+        lambda x, gs: slow.lookahead(
+            x, gs, wrappers.accumulate, {"inner": oracles.momentum, "inner_settings": momentum, "every": 2}, 6, 0.3
+        ),
+    ),
+    "accumulate-of-lookahead": (
+        lambda: g.accumulate(g.lookahead(g.momentum(**momentum), 3, 0.3), 2),
+        lambda x, gs: wrappers.accumulate(
+            x, gs, slow.lookahead,
+            {"inner": oracles.momentum, "inner_settings": momentum, "sync_period": 3, "slow_step_size": 0.3}, 2,
+        ),
+    ),
+    "nesterov-1983": (
+        lambda: g.chain(g.scale_by_learning_rate(1e-3), extrapolate()),
+        lambda x, gs: nesterov_1983(x, gs, 1e-3),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_equals_the_oracle(name: str) -> None:
+    ours, oracle = LOOPS[name]
+    params, grads = parameters(), gradients(steps=STEPS)
+    with jax.numpy_dtype_promotion("standard" if "optax" in name else "strict"):
+        updates, _, _ = trajectory(ours(), params, grads)
+    for k in params:
+        expected = oracle(params[k], grads[k])
+        equal(updates[k], expected, np.max(np.abs(params[k] + np.cumsum(expected, 0))))
+
+
+@pytest.mark.parametrize("settings", [{}, {"learning_rate": 0.01, "b2": 0.95, "eps": 1e-3, "weight_decay": 0.1}])
+@pytest.mark.parametrize("k", ["kernel", "bias", "gain"])
+def test_ranger21_equals_the_oracle(settings: dict[str, Any], k: str) -> None:
+    x, grads = parameters()[k], gradients(steps=STEPS)[k]
+    settings = {"learning_rate": 1e-3, "steps": STEPS, "positive_negative_factor": 0.9} | settings
+    updates, _, evals = trajectory(ranger21(**settings), x, grads)
+    expected = slow.ranger21(x, grads, **settings)
+    equal(updates, expected, np.max(np.abs(x)))
+    equal(evals[4::5], (x + np.cumsum(expected, 0))[4::5])  # what it synchronises with
+
+
+def best_shares(params: Any, grads: Any, every: int, least: float, b2: float) -> tuple[dict[str, Any], list[float]]:
+    """Adaptive Lookahead around momentum, with one α for all arrays."""
+    inner = {k: oracles.momentum.start(**momentum) for k in params}
+    x, phi, v = dict(params), dict(params), dict.fromkeys(params, 0.0)
+    shares, updates = [], {k: [] for k in params}
+    for t in range(1, STEPS + 1):
+        grad = {k: grads[k][t - 1] for k in params}
+        v = {k: b2 * v[k] + (1 - b2) * grad[k] ** 2 for k in params}
+        u = {k: inner[k](t, grad[k], x[k]) for k in params}
+        if t % every == 0:
+            up = down = 0.0
+            for k in params:
+                curvature, theta = v[k] / (1 - b2**t), x[k] + u[k]
+                best = x[k] - grad[k] / np.where(curvature > 0, curvature, 1)
+                up += np.sum((phi[k] - best) * curvature * (phi[k] - theta))
+                down += np.sum((phi[k] - theta) * curvature * (phi[k] - theta))
+            shares.append(min(max(up / down, least), 1))
+            phi = {k: phi[k] + shares[-1] * (x[k] + u[k] - phi[k]) for k in params}
+            u = {k: phi[k] - x[k] for k in params}
+        for k in params:
+            updates[k].append(u[k])
+            x[k] = x[k] + u[k]
+    return {k: np.array(u) for k, u in updates.items()}, shares
+
+
+def test_adaptive_lookahead_takes_the_best_share_for_all_arrays_together() -> None:
+    params = parameters()
+    rng = np.random.default_rng(0)
+    grads = {k: rng.standard_normal((STEPS, *p.shape)) for k, p in params.items()}
+    expected, shares = best_shares(params, grads, 4, 0.2, 0.9)
+    assert min(shares) == 0.2
+    assert max(shares) == 1
+    assert sum(0.2 < s < 1 for s in shares) > 5
+    updates, _, _ = trajectory(g.adaptive_lookahead(g.momentum(**momentum), 4, 0.2, b2=0.9), params, grads)
+    for k in params:
+        equal(updates[k], expected[k], 10)
+
+
+def test_adaptive_lookahead_of_huge_gradients_stays_finite() -> None:
+    params = {"kernel": jnp.ones((64, 64))}
+    tx = g.adaptive_lookahead(g.sgd(0.1), sync_period=1)
+    updates, _ = jax.jit(tx.update)(jax.tree.map(lambda p: 3e30 * p, params), tx.init(params), params)
+    chex.assert_tree_all_finite(updates)
+
+
+def test_restarted_state_is_new_every_time() -> None:
+    params, grads = parameters()["kernel"], gradients(steps=STEPS)["kernel"]
+    updates, xs, _ = trajectory(g.restart_state(g.lookahead(g.adam(**adam), 2), every=6), params, grads)
+    starts = [params, *xs[5:-1:6]]
+    for i, x in enumerate(starts):
+        part = slice(6 * i, 6 * i + 6)
+        settings = {"inner": oracles.adam, "inner_settings": adam, "sync_period": 2}
+        equal(updates[part], slow.lookahead(x, grads[part], **settings), np.max(np.abs(xs)))
+
+
+def test_interpolated_moments_follow_a_schedule() -> None:
+    """The share is that of the slow weights in the same step."""
+
+    def share(count: Any) -> Any:
+        return 0.2 + 0.6 / (1 + (count if isinstance(count, int) else count.astype(float)))
+
+    x, grads = parameters()["kernel"], gradients(steps=STEPS)["kernel"]
+    m, before, expected = 0.0, 0.0, []
+    for t, grad in enumerate(grads, 1):
+        m = 0.8 * m + grad
+        expected.append(m)
+        if t % 3 == 0:
+            m = before = share(t - 1) * m + (1 - share(t - 1)) * before
+    updates, _, _ = trajectory(g.interpolate_state(g.chain(g.trace(0.8)), every=3, share=share), x, grads)
+    equal(updates, expected)
+
+
+@pytest.mark.parametrize(
+    ("tx", "moments"),
+    [
+        (lambda: g.momentum(), {"trace/mu", "trace/scale"}),
+        (lambda: g.adam(b1=falling), {"scale_by_adam/direction/ema/memory/mu", "scale_by_adam/direction/ema/memory/scale"}),
+        (lambda: optax.scale_by_adam(), {"mu/mu", "mu/scale"}),
+        (lambda: g.lookahead(g.momentum()), {"momentum/trace/mu", "momentum/trace/scale"}),
+        (lambda: g.rmsprop(), set()),
+    ],
+)  # fmt: skip
+def test_first_moments_are_told_by_the_state_not_by_the_parameters(tx: Any, moments: set[str]) -> None:
+    state = tx().init({"mu": jnp.ones(2), "scale": jnp.ones(2)})
+    paths = [(path_name(path), a) for path, a in jax.tree.leaves_with_path(state)]
+    assert {p for p, a in paths if is_first_moment(p) and a.dtype != jnp.int32} == moments
+
+
+@pytest.mark.parametrize(
+    ("piece", "oracle"),
+    [(lambda: g.temporal_average(0.9), functools.partial(temporal_average, decay=0.9)), (g.polyak_average, polyak)],
+    ids=["temporal", "polyak"],
+)
+def test_averages_are_read_by_eval_params(piece: Callable, oracle: Callable) -> None:
+    params, grads = parameters(), gradients(steps=STEPS)
+    plain, xs, _ = trajectory(g.lookahead(g.adam(**adam)), params, grads)
+    updates, _, evals = trajectory(g.chain(g.lookahead(g.adam(**adam)), piece()), params, grads)
+    for k in params:
+        assert np.array_equal(updates[k], plain[k])  # the parameters go on as they are
+        equal(evals[k], oracle(xs[k]))
+
+
+def test_layerwise_adam_with_decay_is_lamb() -> None:
+    params, grads = parameters(), gradients(steps=STEPS)
+    inner = g.chain(g.scale_by_adam(eps=1e-6), g.add_decayed_weights(0.01), g.scale_by_learning_rate(7.0))
+    ours, _, _ = trajectory(layerwise(inner, falling), params, grads)
+    lamb, _, _ = trajectory(g.lamb(falling), params, grads)
+    for k in params:
+        equal(ours[k], lamb[k])
+
+
+def test_layerwise_leaves_out_what_the_mask_does() -> None:
+    params, grads = parameters(), gradients(steps=5)
+    mask = {"kernel": True, "conv": True, "bias": False, "gain": False}
+    ours, whole, plain = (
+        trajectory(tx, params, grads)[0]
+        for tx in (layerwise(g.adam(**adam), 0.1, mask), layerwise(g.adam(**adam), 0.1), g.adam(**adam))
+    )
+    for k, adapted in mask.items():
+        assert np.array_equal(ours[k], (whole if adapted else plain)[k])
+        assert not np.array_equal(whole[k], plain[k])
+
+
+def test_heun_equals_the_oracle() -> None:
+    a = np.array([[3.0, 1.0], [1.0, 0.5]])
+
+    def loss(p: Any) -> Any:
+        return p @ jnp.asarray(a) @ p / 2 + jnp.sum(p**4)
+
+    _, xs, _ = trajectory(
+        following(g.heun(falling), jax.grad(loss)), np.ones(2), np.zeros(STEPS), value_and_grad_fn=jax.value_and_grad(loss)
+    )
+    equal(xs, heun(lambda x: a @ x + 4 * x**3, np.ones(2), falling, STEPS))
+
+
+# gradient accumulation
+
+
+@functools.cache
+def digits() -> tuple[Callable, Any, jax.Array, jax.Array]:
+    """A network's loss, its parameters, and 10 batches of 4·8 handwritten digits."""
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return nn.Dense(10)(nn.tanh(nn.Dense(16)(x)))
+
+    x, y = load_digits(return_X_y=True)
+    x, y = jnp.asarray(x[:320].reshape(10, 32, 64) / 16, jnp.float32), jnp.asarray(y[:320].reshape(10, 32), jnp.int32)
+    net = Net()
+
+    def loss(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+        return optax.softmax_cross_entropy_with_integer_labels(net.apply(params, x), y).mean()
+
+    return loss, net.init(jax.random.key(0), x[0]), x, y
+
+
+def trained(tx: optax.GradientTransformation, x: jax.Array, y: jax.Array) -> tuple[Any, Any]:
+    loss, params, _, _ = digits()
+
+    def step(carry: Any, batch: Any) -> Any:
+        params, state = carry
+        updates, state = tx.update(jax.grad(loss)(params, *batch), state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    with jax.numpy_rank_promotion("allow"):  # flax adds a bias to a matrix
+        return jax.jit(lambda p, s: jax.lax.scan(step, (p, s), (x, y))[0])(params, tx.init(params))
+
+
+def test_micro_batches_are_one_batch() -> None:
+    _, start, x, y = digits()
+    inner = g.adamw(optax.exponential_decay(0.02, 1, 0.8), eps=1e-3, weight_decay=0.1)
+    whole, state = trained(inner, x, y)
+    parts, accumulated = trained(g.accumulate(inner, 4), x.reshape(40, 8, 64), y.reshape(40, 8))
+    chex.assert_trees_all_close(parts, whole, rtol=1e-4, atol=1e-6)
+    assert max(float(jnp.max(jnp.abs(a - b))) for a, b in zip(*map(jax.tree.leaves, (start, whole)), strict=True)) > 0.05
+    counts = {int(a) for a in jax.tree.leaves(accumulated.inner) if a.dtype == jnp.int32}
+    assert counts == {int(a) for a in jax.tree.leaves(state) if a.dtype == jnp.int32} == {10}  # and so do schedules
+
+
+def test_a_broken_micro_batch_is_left_out() -> None:
+    tx = g.accumulate(g.adamw(0.1), every=2)
+    params, [a, b, c, d] = tree(), steps_of(steps=4)
+    broken = {**a, "conv": a["conv"].at[0, 1, 2].set(jnp.nan)}
+    infinite = {**a, "gain": jnp.float32(jnp.inf)}
+    good, _ = run(tx, params, [a, b, c, d])
+    for bad in (broken, infinite):
+        state = tx.init(params)
+        for start in (state, tx.update(a, state, params)[1]):
+            updates, after = jax.jit(tx.update)(bad, start, params)
+            chex.assert_trees_all_equal(after, start)
+            assert not any(np.asarray(u).any() for u in jax.tree.leaves(updates))
+        chex.assert_trees_all_equal(run(tx, params, [bad, a, bad, bad, b, c, bad, d])[0], good)
+
+
+def test_in_between_nothing_moves_in_any_dtype() -> None:
+    for dtype in (jnp.bfloat16, jnp.float32):
+        tx, params = g.accumulate(g.lamb(0.1), every=3), tree(dtype)
+        state, step = tx.init(params), jax.jit(tx.update)
+        for t, grad in enumerate(steps_of(dtype, steps=6), 1):
+            updates, state = step(grad, state, params)
+            moved = any(np.asarray(u, np.float32).any() for u in jax.tree.leaves(updates))
+            assert moved == (t % 3 == 0)
+            assert int(state.count) == t % 3
+
+
+def test_the_number_of_micro_batches_may_be_traced() -> None:
+    params, grads = tree(), steps_of(steps=6)
+
+    @jax.jit
+    def final(every: jax.Array) -> Any:
+        tx = g.accumulate(g.sgd(0.1), every)
+        p, state = params, tx.init(params)
+        for grad in grads:
+            updates, state = tx.update(grad, state, p)
+            p = optax.apply_updates(p, updates)
+        return p
+
+    for every in (1, 2, 3):
+        chex.assert_trees_all_close(final(every), run(g.accumulate(g.sgd(0.1), every), params, grads)[0], rtol=1e-6)
+
+
+# rows that rest
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        lambda: g.adamw(0.1, weight_decay=0.5),
+        lambda: optax.adamw(0.1, weight_decay=0.5, mask={"embedding": True, "head": False}),
+        lambda: g.lookahead(g.adam(0.1), 3, inner_state="interpolate"),
+        lambda: g.accumulate(g.adam(0.1), 2),
+        lambda: g.adafactor(0.1),
+        lambda: g.masked(g.adamw(0.1), {"embedding": True, "head": False}),
+    ],
+    ids=["adamw", "optax", "lookahead", "accumulate", "adafactor", "masked"],
+)
+def test_rows_without_a_gradient_rest(inner: Callable) -> None:
+    """To the last bit, the parameters and what is remembered in their shape, whatever is inside."""
+    tx = g.lazy(inner())
+    params = {"embedding": jnp.asarray(np.random.default_rng(0).standard_normal((6, 4)), jnp.float32), "head": jnp.ones(3)}
+    state, step = tx.init(params), None
+    with jax.numpy_dtype_promotion("standard"):
+        step = jax.jit(tx.update)
+        for t in range(8):
+            rows = [t % 3, 3 + t % 2]  # row 5 never has a gradient
+            grad = {"embedding": jnp.zeros((6, 4)).at[jnp.array(rows)].set(1.0 + t), "head": jnp.ones(3)}
+            updates, new = step(grad, state, params)
+            after = optax.apply_updates(params, updates)
+            rest = np.setdiff1d(range(6), rows)
+            assert np.array_equal(after["embedding"][rest], params["embedding"][rest])
+            for old, kept in zip(jax.tree.leaves(state), jax.tree.leaves(new), strict=True):
+                assert old.shape != (6, 4) or np.array_equal(old[rest], kept[rest])
+            params, state = after, new
+    chex.assert_tree_all_finite(params)
+
+
+def test_lazy_where_the_mask_says_so() -> None:
+    params, grads = parameters(), gradients(steps=20)
+    mask = {"kernel": True, "conv": False, "bias": False, "gain": False}
+    ours, lazy, dense = (
+        trajectory(tx, params, grads)[0]
+        for tx in (g.lazy(g.adam(0.1), mask=mask), g.lazy(g.adam(0.1)), g.adam(0.1))
+    )
+    for k, m in mask.items():
+        assert np.array_equal(ours[k], (lazy if m else dense)[k])
+        assert not np.array_equal(lazy[k], dense[k])
+
+
+def test_memories_of_another_shape_are_no_rows() -> None:
+    """Full-matrix Adagrad's square matrix of a column is shared by all its rows."""
+    pairs = g.recurrent(lambda m, x: (m + x @ x.T, x), lambda zeros: zeros @ zeros.T)
+    tx, column = g.lazy(g.chain(pairs)), jnp.array([[1.0], [0.0], [2.0]])
+    _, state = tx.update(column, tx.init(column), column)
+    assert np.array_equal(jax.tree.leaves(state)[0], column @ column.T)
+
+
+def test_the_state_is_known_to_optax() -> None:
+    params = tree()
+    for tx in (g.lookahead(g.adam(), inner_state="interpolate"), g.accumulate(g.lazy(g.adam()), 2), ranger21(0.1, 10)):
+        state = tx.init(params)
+        marked = optax.tree_map_params(tx, lambda a: a + 1, state)
+        assert avals(marked) == avals(state)
