@@ -112,6 +112,14 @@ def test_legal_ends_are_legal() -> None:
             TypeError,
             r"adamwr: period cannot be traced, shapes depend on it: name it in static_args",
         ),
+        (lambda: g.aggmo(momenta=0.9), TypeError, r"aggmo: momenta=0.9 is not a tuple of numbers"),
+        (lambda: g.aggmo(momenta=()), ValueError, r"aggmo: momenta is empty"),
+        (lambda: g.aggmo(momenta=(0.9, 1.0)), ValueError, r"aggmo: one of momenta: momentum=1.0 is outside \[0, 1\)"),
+        (lambda: g.rprop(lambda count: 0.1), TypeError, r"rprop: learning_rate cannot be a schedule: it is the first"),
+        (lambda: g.rprop(variant="I"), ValueError, r"rprop: variant='I' is none of 'minus', 'iminus' and 'plus'"),
+        (lambda: g.rprop(min_step_size=1.0, max_step_size=0.1), ValueError, r"rprop: min_step_size=1.0 is above max_s"),
+        (lambda: g.hinton_gains(min_gain=20.0), ValueError, r"hinton_gains: min_gain=20.0 is above max_gain=10.0"),
+        (lambda: g.adagrad_rda(low=1.0, high=0.0), ValueError, r"project_to_box: low=1.0 is above high=0.0"),
         (lambda: g.adadelta(rho=lambda count: 0.9), TypeError, r"rho=.* is not a number \(no schedule\)"),
         (lambda: g.get("radm"), KeyError, r"nothing is called 'radm'; did you mean radam\?"),
         (lambda: g.get("zzz"), KeyError, r"did you mean sgd, momentum, "),
@@ -134,7 +142,7 @@ def test_traced_values_pass_unchecked() -> None:
     assert jax.jit(lambda b: g.adam(0.1, b1=b).init(jnp.zeros(1)))(2.0)
 
 
-@pytest.mark.parametrize("name", ["adamw", "lamb", "adafactor", "lookahead", "ranger"])
+@pytest.mark.parametrize("name", ["adamw", "lamb", "adafactor", "lookahead", "ranger", "lion", "nesterov_1983", "adagrad_rda"])
 def test_missing_parameters(name: str) -> None:
     tx = g.get(name)()
     with pytest.raises(ValueError, match=r"reads the parameters: call update\(updates, state, params\)"):

@@ -137,6 +137,15 @@ def test_the_rules(name: str) -> None:
     assert type(found.suggestion) is type(found.minimum) is float
 
 
+def test_what_counts_for_the_rules() -> None:
+    """Neither a fall within the first tenth nor one after the minimum, however steep."""
+    losses = np.array([9.0, 3.0, 6.0, 5.9, 5.7, 5.0, 4.8, 4.7, 9.0, 8.9, 5.0] + [5.0] * 9, np.float32)
+    found = range_test(lambda x, batch: batch + 0 * x, jnp.array(1.0), losses, smoothing=0.0, divergence=10.0)
+    rates = np.geomspace(1e-6, 10, 20)
+    assert found.losses.tolist() == losses.tolist()
+    assert (found.suggestion, found.minimum) == pytest.approx((rates[4], rates[7]))
+
+
 @pytest.mark.parametrize("curvature", [0.25, 1.0, 4.0, 16.0, 100.0])
 def test_the_suggestion_follows_the_curvature(curvature: float) -> None:
     found = range_test(lambda x, _: curvature * jnp.sum(x**2) / 2, jnp.ones(3), jnp.zeros(30))

@@ -120,11 +120,11 @@ def two_rate_ema(b1: Hyperparameter, b2: Hyperparameter) -> Piece:
 def variance(decay: Hyperparameter) -> Piece:
     """Vₜ = E[x²]ₜ − E[x]ₜ², both averages with decay β and from 0: the variance around the average, never negative.
 
-        Vₜ = β·(Vₜ₋₁ + (1−β)·(xₜ − mₜ₋₁)²)
         mₜ = β·mₜ₋₁ + (1−β)·xₜ
+        Vₜ = β·Vₜ₋₁ + (1−β)/β·(xₜ − mₜ)²,   0 where β = 0
 
-    That is the same number without the difference, which cancels where x hardly changes (and is negative by rounding:
-    optax and PyTorch take its root). Of a constant x it goes to 0 as βᵗ.
+    That is the same number without the difference, which cancels where x hardly changes (and may be negative by
+    rounding, where optax and PyTorch take its root). Of a constant x it goes to 0 as βᵗ.
 
     >>> import jax.numpy as jnp
     >>> tx = variance(0.5)
@@ -134,8 +134,11 @@ def variance(decay: Hyperparameter) -> Piece:
     """
 
     def rule(m: dict[str, Array], x: Array, decay: Numeric) -> tuple[dict[str, Array], Array]:
-        v = arithmetic.average(m["variance"], decay * arithmetic.square(x - m["mean"]), decay)
-        return {"mean": arithmetic.average(m["mean"], x, decay), "variance": v}, v
+        mean = arithmetic.average(m["mean"], x, decay)
+        inverse = arithmetic.reciprocal(jnp.asarray(decay, x.dtype))
+        # from the new mean: a second reader of the old one would make the compiler copy it
+        v = arithmetic.average(m["variance"], arithmetic.capped(arithmetic.square(x - mean) * inverse), decay)
+        return {"mean": mean, "variance": v}, v
 
     return recurrent(rule, lambda zeros: {"mean": zeros, "variance": jnp.zeros_like(zeros)}, decay=decay)
 

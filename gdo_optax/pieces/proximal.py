@@ -1,5 +1,6 @@
 """Penalties that act where a step arrives, and boxes that it must not leave."""
 
+import functools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -7,7 +8,7 @@ import optax
 from chex import Array, Numeric
 
 from gdo_optax import arithmetic, ranges
-from gdo_optax.combinators import parallel
+from gdo_optax.combinators import parallel, run_update
 from gdo_optax.core import ITSELF, Piece, assemble, piece
 from gdo_optax.makers import memory, paired
 
@@ -62,7 +63,7 @@ def proximal(
         return jnp.where(jnp.abs(z) <= pull, -p, moved)
 
     both = parallel(arrived, direction=direction, scale=scale, centre=centre, parameters=[parameters()])
-    return assemble(both.init, both.wide_update, remembers=both.remembers, body=ITSELF)
+    return assemble(both.init, functools.partial(run_update, both), remembers=both.remembers, body=ITSELF)
 
 
 @piece

@@ -155,8 +155,8 @@ def extrapolate() -> Piece:
     """
 
     def onward(x: Array, u: Array, y: Array, a: Numeric) -> tuple[Array, Array]:
-        share = (a - 1) / _next(a)
-        return y + u, u + share * ((y - x) + u)
+        arrived, share = y + u, (a - 1) / _next(a)
+        return arrived, u + share * (arrived - x)
 
     return weights(onward, a=Running(lambda a, count: _next(a), lambda: 0.0))  # a₋₁ = 0, which makes a₀ = 1
 

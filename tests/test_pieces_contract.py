@@ -1,0 +1,277 @@
+"""What every piece and wrapper promises, wherever it is used, and what it says to a wrong call."""
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import gdo_optax as g
+from gdo_optax.optimizers import evaluating, lookahead
+from gdo_optax.optimizers.ranger21 import ranger21
+from gdo_optax.pieces import gradients as on_gradients
+from gdo_optax.pieces import paths, slow, units
+from gdo_optax.wrappers import evaluations, layers
+from tests.catalogue import avals, steps_of, tree
+
+
+NAMES = ("bias", "kernel")
+
+
+def loss(params: Any) -> jax.Array:
+    return sum((jnp.sum((p.astype(jnp.float32) - 1) ** 2) for p in jax.tree.leaves(params)), jnp.zeros(()))
+
+
+EXTRA = {"value_fn": loss, "value_and_grad_fn": jax.value_and_grad(loss)}
+ALL: dict[str, str] = {
+    name: f"{name}({arguments})"
+    for name, arguments in {
+        "accumulate": "momentum(0.1), every=2",
+        "lazy": "momentum(0.1)",
+        "layerwise": "momentum(0.1), 0.1",
+        "lookahead": "momentum(0.1), 2",
+        "adaptive_lookahead": "momentum(0.1), 2",
+        "restart_state": "momentum(0.1), 2",
+        "interpolate_state": "momentum(0.1), 2, 0.5",
+        "ranger21": "0.1, 10, sync_period=2",
+        "heun": "0.1",
+        "gradient_ahead": "",
+        "scale_by_backtracking": "4.0",
+        "extrapolate": "",
+        "temporal_average": "0.5",
+        "polyak_average": "",
+        "positive_negative_momentum": "",
+        "stable_weight_decay": "0.1",
+        "adaptive_grad_clip": "",
+        "add_norm_loss": "0.1",
+        "normalize": "",
+        "inverse_softplus_root": "0.1",
+        "scale_by_path": "{'kernel': 0.5}",
+        "add_gradient_noise": "seed=1",
+    }.items()
+} | {
+    "reset": "lookahead(momentum(0.1), 2, inner_state='reset')",
+    "interpolate": "lookahead(momentum(0.1), 2, inner_state='interpolate')",
+    "dense": "lazy(momentum(0.1), state='dense')",
+    "nested": "accumulate(lazy(lookahead(accumulate(momentum(0.1), 2), 2, inner_state='reset')), 2)",
+}
+SPACE = {
+    k: v
+    for module in (slow, paths, units, on_gradients, evaluations, layers, lookahead, evaluating, g)
+    for k, v in vars(module).items()
+} | {"ranger21": ranger21}
+
+
+@functools.cache
+def compiled(name: str) -> tuple[g.Piece, Callable]:
+    """A piece, and its jitted update and apply, to which the parameters and the state are donated."""
+    tx = eval(ALL[name], SPACE)
+
+    def step(params: Any, state: Any, grads: Any) -> tuple[Any, Any, Any]:
+        updates, state = tx.update(grads, state, params, **EXTRA)
+        return optax.apply_updates(params, updates), state, updates
+
+    return tx, jax.jit(step, donate_argnums=(0, 1))
+
+
+every_one = pytest.mark.parametrize("name", ALL)
+
+
+def fresh(tree: Any) -> Any:
+    """A copy, to be donated."""
+    return jax.tree.map(jnp.copy, tree)
+
+
+def loop(name: str, params: Any, grads: list[Any]) -> tuple[list[Any], Any, Any]:
+    """All updates, the last parameters and the last state."""
+    tx, step = compiled(name)
+    params, out = fresh(params), []
+    state = tx.init(params)
+    for x in grads:
+        params, state, updates = step(params, state, x)
+        out.append(updates)
+    return out, params, state
+
+
+def close(ours: Any, theirs: Any, rtol: float = 1e-5, atol: float = 1e-5) -> None:
+    chex.assert_trees_all_close(ours, theirs, rtol=rtol, atol=atol)
+
+
+@every_one
+def test_nothing_changes_type_and_all_may_be_donated(name: str) -> None:
+    tx, step = compiled(name)
+    params, before = fresh(tree(names=NAMES)), step._cache_size()
+    state = tx.init(params)
+    first = avals(state)
+    shapes = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
+    assert jax.tree.map(jnp.shape, tx.init(shapes)) == jax.tree.map(jnp.shape, state)
+    for x in steps_of(steps=5, names=NAMES):
+        given = params, state
+        params, state, updates = step(*given, x)
+        assert avals(state) == first
+        assert avals(updates) == avals(params) == avals(tree(names=NAMES))
+        assert all(a.is_deleted() for a in jax.tree.leaves(given))
+    assert step._cache_size() - before <= 1
+    chex.assert_tree_all_finite((params, state))
+    marked = optax.tree_map_params(tx, lambda a: a + 1, state)
+    assert avals(marked) == first
+
+
+@every_one
+def test_a_scan_under_vmap_equals_the_loop(name: str) -> None:
+    tx, _ = compiled(name)
+    models = [tree(names=NAMES, seed=seed) for seed in (0, 1)]
+    grads = steps_of(steps=4, names=NAMES)
+
+    @jax.jit
+    @jax.vmap
+    def scanned(params: Any) -> Any:
+        def step(carry: Any, x: Any) -> Any:
+            params, state = carry
+            updates, state = tx.update(x, state, params, **EXTRA)
+            return (optax.apply_updates(params, updates), state), updates
+
+        stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *grads)
+        return jax.lax.scan(step, (params, tx.init(params)), stacked)
+
+    (params, state), updates = scanned(jax.tree.map(lambda *ps: jnp.stack(ps), *models))
+    for i, model in enumerate(models):
+        out, last, kept = loop(name, model, grads)
+        ours = jax.tree.map(lambda a, i=i: a[i], (params, state))
+        close(ours, (last, kept), atol=1e-4 * float(optax.tree.norm(out, ord=jnp.inf)))
+        close(updates["bias"][i], jnp.stack([u["bias"] for u in out]), rtol=1e-4, atol=1e-4)
+
+
+@every_one
+def test_half_precision_is_rounded_once(name: str) -> None:
+    tx, step = compiled(name)
+    half = tree(jnp.bfloat16, NAMES)
+    state, wide_state = tx.init(half), tx.init(half)
+    assert all(a.dtype in (jnp.float32, jnp.int32) for a in jax.tree.leaves(state))
+    for x in steps_of(jnp.bfloat16, steps=3, names=NAMES):
+        wide, wide_x = (jax.tree.map(lambda a: a.astype(jnp.float32), t) for t in (half, x))
+        _, state, updates = step(fresh(half), state, x)
+        _, wide_state, expected = step(wide, wide_state, wide_x)
+        assert {u.dtype for u in jax.tree.leaves(updates)} == {jnp.dtype(jnp.bfloat16)}
+        rounded = jax.tree.map(lambda u: u.astype(jnp.bfloat16).astype(jnp.float32), expected)
+        close(jax.tree.map(lambda u: u.astype(jnp.float32), updates), rounded, rtol=float(jnp.finfo(jnp.bfloat16).eps))
+    close(state, wide_state)
+
+
+@every_one
+def test_holes_change_nothing(name: str) -> None:
+    """Parameters that are None or masked, and one without a gradient."""
+    tx, step = compiled(name)
+    params, [x] = tree(names=NAMES), steps_of(steps=1, names=NAMES)
+    holes = {"z_none": None, "z_masked": optax.MaskedNode(), "z_still": None}
+    out, _, _ = loop(name, params, [x])
+    given = {**params, **holes, "z_still": jnp.ones(2)}
+    updates, state = jax.jit(lambda x, s, p: tx.update(x, s, p, **EXTRA))({**x, **holes}, tx.init(given), given)
+    close(updates, {**out[0], **holes})
+    assert avals(state) == avals(tx.init(given))
+    updates, state = tx.update({}, tx.init({}), {}, **EXTRA)
+    assert updates == {}
+    assert avals(state) == avals(tx.init({}))
+
+
+@every_one
+def test_inside_optax(name: str) -> None:
+    """All of its wrappers at once, none of which changes a thing."""
+    tx, _ = compiled(name)
+    params, grads = tree(names=NAMES), steps_of(steps=2, names=NAMES)
+    inside = optax.apply_if_finite(optax.chain(optax.identity(), optax.masked(tx, dict.fromkeys(NAMES, True))), 2)
+    out, p, state = [], params, inside.init(params)
+    step = jax.jit(lambda x, s, p: inside.update(x, s, p, **EXTRA))
+    for x in grads:
+        updates, state = step(x, state, p)
+        p = optax.apply_updates(p, updates)
+        out.append(updates)
+    close(out, loop(name, params, grads)[0], rtol=1e-4)
+
+
+@every_one
+def test_a_recipe_is_python(name: str) -> None:
+    tx, _ = compiled(name)
+    assert str(eval(repr(tx), SPACE)) == str(tx)
+    if name not in ("ranger21", "add_gradient_noise"):  # schedules are functions, and cannot be printed as code
+        text = re.sub(r"  #.*", "", str(tx))
+        assert re.sub(r"  #.*", "", str(eval(text, SPACE))) == text
+    assert "piece(" not in str(tx)
+    assert max(map(len, str(tx).splitlines())) <= 120
+
+
+INJECTED = {
+    "accumulate": ((g.momentum(0.1), 2), ()),
+    "lazy": ((g.momentum(0.1),), ("state",)),
+    "layerwise": ((g.momentum(0.1), 0.1), ()),
+    "lookahead": ((g.momentum(0.1), 2), ()),
+    "interpolate_state": ((g.momentum(0.1), 2, 0.5), ()),
+    "ranger21": ((0.1, 10), ("steps", "b2")),
+    "scale_by_backtracking": ((4.0,), ()),
+    "temporal_average": ((0.5,), ()),
+    "add_gradient_noise": ((0.1, 0.5, 1), ()),
+    "inverse_softplus_root": ((0.1,), ()),
+    "positive_negative_momentum": ((), ()),
+}
+
+
+@pytest.mark.parametrize("name", INJECTED)
+def test_numbers_may_be_injected(name: str) -> None:
+    args, static = INJECTED[name]
+    params, [x] = tree(names=NAMES), steps_of(steps=1, names=NAMES)
+    tx, plain = optax.inject_hyperparams(SPACE[name], static_args=static)(*args), SPACE[name](*args)
+    updates, state = jax.jit(lambda x, s, p: tx.update(x, s, p, **EXTRA))(x, tx.init(params), params)
+    assert avals(state) == avals(tx.init(params))
+    close(updates, jax.jit(lambda x, s, p: plain.update(x, s, p, **EXTRA))(x, plain.init(params), params)[0], rtol=1e-4)
+
+
+ONE = jnp.ones(1)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: g.accumulate(g.sgd(), 0), ValueError, r"accumulate: every=0 is outside the integers of \[1, inf\)"),
+        (lambda: g.accumulate(g.sgd(), 2.5), ValueError, "it counts updates"),
+        (lambda: g.accumulate(g.sgd), TypeError, r"accumulate: missing a required argument: 'every'"),
+        (lambda: g.accumulate(g.sgd, 2), TypeError, r"call it, sgd\(…\)"),
+        (lambda: g.lazy(g.sgd(), state="cold"), ValueError, 'lazy: state=\'cold\' is neither "frozen" nor "dense"'),
+        (lambda: g.lazy([g.sgd()]), TypeError, "is no gradient transformation: unpack it"),
+        (lambda: SPACE["layerwise"](g.sgd(), -1.0), ValueError, "layerwise: learning_rate=-1.0 is outside"),
+        (lambda: SPACE["layerwise"](0.1), TypeError, "0.1 is no gradient transformation"),
+        (lambda: g.lookahead(g.sgd(), inner_state="pullback"), ValueError, "'pullback' is none of \"keep\", \"reset\""),
+        (lambda: g.lookahead(g.sgd(), slow_step_size=0.0), ValueError, "share of the way to the fast weights"),
+        (lambda: g.adaptive_lookahead(g.sgd(), min_slow_step_size=1.5), ValueError, "min_slow_step_size=1.5 is outside"),
+        (lambda: g.restart_state(g.sgd(), 0), ValueError, "restart_state: every=0 is outside"),
+        (lambda: g.interpolate_state(g.sgd(), 2, 1.5), ValueError, "interpolate_state: share=1.5 is outside"),
+        (lambda: g.temporal_average(1.0), ValueError, "temporal_average: decay=1.0 is outside"),
+        (lambda: g.temporal_average().update(ONE, g.temporal_average().init(ONE)), ValueError, "reads the parameters"),
+        (lambda: g.adaptive_slow_weights().update(ONE, None, ONE), ValueError, "branches gradient= and curvature="),
+        (lambda: g.gradient_ahead().update(ONE, (), ONE), ValueError, r"gradient_ahead: call .* value_and_grad_fn=…"),
+        (lambda: g.gradient_ahead().update(ONE, ()), ValueError, "gradient_ahead reads the parameters"),
+        (lambda: g.heun().update(ONE, (), ONE, value_and_grad_fn=3), ValueError, "a function of the parameters"),
+        (lambda: g.scale_by_backtracking().update(ONE, None, ONE), ValueError, r"scale_by_backtracking: .* value_fn=…"),
+        (lambda: g.scale_by_backtracking(-1.0), ValueError, "learning_rate=-1.0 is outside"),
+        (lambda: ranger21(0.1), TypeError, "ranger21: missing a required argument: 'steps'"),
+        (lambda: ranger21(0.1, 0), ValueError, "steps=0 is outside"),
+        (lambda: ranger21(0.1, 10, b1=lambda count: 0.9), TypeError, "b1"),
+        (lambda: units.positive_negative_momentum(lambda count: 0.9), TypeError, "decay cannot be a schedule"),
+        (lambda: units.adaptive_grad_clip(0.0), ValueError, "adaptive_grad_clip: clipping=0.0 is outside"),
+        (lambda: units.add_norm_loss(0.1).update(ONE, ()), ValueError, "reads the parameters"),
+        (lambda: units.inverse_softplus_root(sharpness=0), ValueError, "sharpness=0 is outside"),
+        (lambda: on_gradients.add_gradient_noise(-1.0), ValueError, "eta=-1.0 is outside"),
+        (lambda: paths.scale_by_path(0.5), TypeError, "scale_by_path: 0.5 is not a dict"),
+        (lambda: paths.scale_by_path({"bias": "0.5"}), TypeError, "'bias': '0.5' is not a pattern and its factor"),
+        (lambda: paths.scale_by_path({3: 0.5}), TypeError, "3: 0.5 is not a pattern and its factor"),
+        (lambda: paths.scale_by_path({"(": 0.5}), re.error, "unterminated"),
+        (lambda: g.recall("here").update(ONE, (), there=ONE), ValueError, r"no branch 'here' .* there are \['there'\]"),
+    ],
+)
+def test_the_message_says_what_to_write(call: Callable, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
