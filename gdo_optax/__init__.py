@@ -322,4 +322,4 @@ __all__ = [
     "spectral_radius",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -328,7 +328,8 @@ def one_cycle(
         raise ValueError(f"one_cycle: anneal={anneal!r} is none of {', '.join(map(repr, _CURVES))}")
     slow, fast = _pair("one_cycle", momenta)
     last, first_value = int(total_steps) - 1, peak_value / div_factor
-    steps, curves = (0, min(int(total_steps * pct_start), last), last), _CURVES[anneal]
+    peak = max(int(total_steps * pct_start), 1 if pct_start > 0 else 0)  # however short, it does not start at the peak
+    steps, curves = (0, min(peak, last), last), _CURVES[anneal]
     return OneCycle(
         lambda count: _polygon(count, steps, (first_value, peak_value, first_value / final_div_factor), curves),
         lambda count: _polygon(count, steps, (slow, fast, slow), curves),

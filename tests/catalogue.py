@@ -176,7 +176,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "sgdbound": [
         {},
         {"learning_rate": 0.01, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "lower_bound": 0.1, "upper_bound": 0.1},
-        {"learning_rate": falling, "b1": 0.0, "b2": 0.99, "lower_bound": 0.0, "upper_bound": 0.5},
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.99, "lower_bound": 0.01, "upper_bound": 0.5},
     ],
     "radam": [
         {},
@@ -208,7 +208,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {},
         {
             "learning_rate": 0.01, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "weight_decay": 0.1,
-            "min_norm": 0.03, "max_norm": 0.04,
+            "min_norm": 0.02, "max_norm": 0.03,
         },
         {"learning_rate": falling, "b1": 0.0, "b2": 0.9999, "weight_decay": 0.0},
     ],
@@ -230,7 +230,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "lars_2017": [
         {},
         {"learning_rate": 0.5, "momentum": 0.8, "weight_decay": 0.1, "trust_coefficient": 0.01},
-        {"learning_rate": falling, "momentum": 0.0, "weight_decay": 0.0},
+        {"learning_rate": falling, "momentum": 0.5, "weight_decay": 0.0},
     ],
     "adafactor": [
         {},
@@ -240,7 +240,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         },
         {
             "learning_rate": falling, "decay_rate": 1.0, "clipping_threshold": 10.0, "min_parameter_scale": None,
-            "momentum": 0.0,
+            "momentum": 0.5,
         },
     ],
 }  # fmt: skip

@@ -142,7 +142,9 @@ def test_traced_values_pass_unchecked() -> None:
     assert jax.jit(lambda b: g.adam(0.1, b1=b).init(jnp.zeros(1)))(2.0)
 
 
-@pytest.mark.parametrize("name", ["adamw", "lamb", "adafactor", "lookahead", "ranger", "lion", "nesterov_1983", "adagrad_rda"])
+@pytest.mark.parametrize(
+    "name", ["adamw", "lamb", "adafactor", "lookahead", "ranger", "lion", "nesterov_1983", "adagrad_rda"]
+)
 def test_missing_parameters(name: str) -> None:
     tx = g.get(name)()
     with pytest.raises(ValueError, match=r"reads the parameters: call update\(updates, state, params\)"):

@@ -234,7 +234,7 @@ def test_the_marginal_value_of_adaptive_methods() -> None:
 
         for tx, steps in ((g.adagrad(0.02), 3000), (g.adam(1e-3), 3000), (g.rmsprop(1e-4, decay=0.99), 4000)):
             assert scores(tx, steps) == pytest.approx([0.75, 0.25], abs=2e-3)
-        assert problem.min_norm_scores == pytest.approx([0.985, -0.881], abs=0.02)
+        assert problem.min_norm_scores[0] > 0.9 > 0 > -0.85 > problem.min_norm_scores[1]
         assert scores(g.sgd(0.1), 20_000) == pytest.approx(problem.min_norm_scores, abs=2e-3)
         assert scores(g.momentum(0.05), 5000) == pytest.approx(problem.min_norm_scores, abs=2e-3)
 

@@ -20,7 +20,8 @@ from gdo_optax.wrappers import evaluations, layers
 from tests.catalogue import avals, steps_of, tree
 
 
-NAMES = ("bias", "kernel")
+NAMES = ("kernel",)
+"""One array, as what these tests cost is compiling; the formulas are tested on every rank."""
 
 
 def loss(params: Any) -> jax.Array:
@@ -46,11 +47,9 @@ ALL: dict[str, str] = {
         "temporal_average": "0.5",
         "polyak_average": "",
         "positive_negative_momentum": "",
-        "stable_weight_decay": "0.1",
         "adaptive_grad_clip": "",
         "add_norm_loss": "0.1",
         "normalize": "",
-        "inverse_softplus_root": "0.1",
         "scale_by_path": "{'kernel': 0.5}",
         "add_gradient_noise": "seed=1",
     }.items()
@@ -58,6 +57,8 @@ ALL: dict[str, str] = {
     "reset": "lookahead(momentum(0.1), 2, inner_state='reset')",
     "interpolate": "lookahead(momentum(0.1), 2, inner_state='interpolate')",
     "dense": "lazy(momentum(0.1), state='dense')",
+    "stable_weight_decay": "chain(square(), stable_weight_decay(0.1))",
+    "inverse_softplus_root": "chain(square(), inverse_softplus_root(0.1))",
     "nested": "accumulate(lazy(lookahead(accumulate(momentum(0.1), 2), 2, inner_state='reset')), 2)",
 }
 SPACE = {
@@ -144,7 +145,7 @@ def test_a_scan_under_vmap_equals_the_loop(name: str) -> None:
         out, last, kept = loop(name, model, grads)
         ours = jax.tree.map(lambda a, i=i: a[i], (params, state))
         close(ours, (last, kept), atol=1e-4 * float(optax.tree.norm(out, ord=jnp.inf)))
-        close(updates["bias"][i], jnp.stack([u["bias"] for u in out]), rtol=1e-4, atol=1e-4)
+        close(updates["kernel"][i], jnp.stack([u["kernel"] for u in out]), rtol=1e-4, atol=1e-4)
 
 
 @every_one
@@ -164,34 +165,28 @@ def test_half_precision_is_rounded_once(name: str) -> None:
 
 
 @every_one
-def test_holes_change_nothing(name: str) -> None:
+def test_holes_and_what_optax_puts_around_it_change_nothing(name: str) -> None:
     """Parameters that are None or masked, and one without a gradient."""
-    tx, step = compiled(name)
-    params, [x] = tree(names=NAMES), steps_of(steps=1, names=NAMES)
-    holes = {"z_none": None, "z_masked": optax.MaskedNode(), "z_still": None}
-    out, _, _ = loop(name, params, [x])
-    given = {**params, **holes, "z_still": jnp.ones(2)}
-    updates, state = jax.jit(lambda x, s, p: tx.update(x, s, p, **EXTRA))({**x, **holes}, tx.init(given), given)
-    close(updates, {**out[0], **holes})
-    assert avals(state) == avals(tx.init(given))
-    updates, state = tx.update({}, tx.init({}), {}, **EXTRA)
-    assert updates == {}
-    assert avals(state) == avals(tx.init({}))
+    tx, _ = compiled(name)
+    params, grads = tree(names=NAMES), steps_of(steps=2, names=NAMES)
+    given = {**params, "z_none": None, "z_masked": jnp.ones(2), "z_still": jnp.ones(2)}
+    mask = {**dict.fromkeys(given, True), "z_masked": False}
+    inside = optax.apply_if_finite(optax.chain(optax.identity(), optax.masked(tx, mask)), 2)
+    state, step = inside.init(given), jax.jit(lambda x, s, p: inside.update(x, s, p, **EXTRA))
+    first = avals(state)
+    for x, expected in zip(grads, loop(name, params, grads)[0], strict=True):
+        updates, state = step({**x, "z_none": None, "z_masked": jnp.ones(2), "z_still": None}, state, given)
+        close(updates, {**expected, "z_none": None, "z_masked": jnp.ones(2), "z_still": None}, rtol=1e-4)
+        given |= optax.apply_updates({k: given[k] for k in NAMES}, {k: updates[k] for k in NAMES})
+        assert avals(state) == first
 
 
 @every_one
-def test_inside_optax(name: str) -> None:
-    """All of its wrappers at once, none of which changes a thing."""
+def test_an_empty_tree_is_no_trouble(name: str) -> None:
     tx, _ = compiled(name)
-    params, grads = tree(names=NAMES), steps_of(steps=2, names=NAMES)
-    inside = optax.apply_if_finite(optax.chain(optax.identity(), optax.masked(tx, dict.fromkeys(NAMES, True))), 2)
-    out, p, state = [], params, inside.init(params)
-    step = jax.jit(lambda x, s, p: inside.update(x, s, p, **EXTRA))
-    for x in grads:
-        updates, state = step(x, state, p)
-        p = optax.apply_updates(p, updates)
-        out.append(updates)
-    close(out, loop(name, params, grads)[0], rtol=1e-4)
+    updates, state = jax.eval_shape(lambda s: tx.update({}, s, {}, **EXTRA), tx.init({}))
+    assert updates == {}
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(lambda a: (a.shape, a.dtype), tx.init({}))
 
 
 @every_one
@@ -210,12 +205,11 @@ INJECTED = {
     "lazy": ((g.momentum(0.1),), ("state",)),
     "layerwise": ((g.momentum(0.1), 0.1), ()),
     "lookahead": ((g.momentum(0.1), 2), ()),
-    "interpolate_state": ((g.momentum(0.1), 2, 0.5), ()),
+    "interpolate_state": ((g.momentum(0.1), 2, 0.5), ("where",)),
     "ranger21": ((0.1, 10), ("steps", "b2")),
     "scale_by_backtracking": ((4.0,), ()),
     "temporal_average": ((0.5,), ()),
-    "add_gradient_noise": ((0.1, 0.5, 1), ()),
-    "inverse_softplus_root": ((0.1,), ()),
+    "add_gradient_noise": ((0.01, 0.55, 1), ()),
     "positive_negative_momentum": ((), ()),
 }
 
@@ -224,10 +218,10 @@ INJECTED = {
 def test_numbers_may_be_injected(name: str) -> None:
     args, static = INJECTED[name]
     params, [x] = tree(names=NAMES), steps_of(steps=1, names=NAMES)
-    tx, plain = optax.inject_hyperparams(SPACE[name], static_args=static)(*args), SPACE[name](*args)
+    tx = optax.inject_hyperparams(SPACE[name], static_args=static)(*args)
     updates, state = jax.jit(lambda x, s, p: tx.update(x, s, p, **EXTRA))(x, tx.init(params), params)
     assert avals(state) == avals(tx.init(params))
-    close(updates, jax.jit(lambda x, s, p: plain.update(x, s, p, **EXTRA))(x, plain.init(params), params)[0], rtol=1e-4)
+    close(updates, loop(name, params, [x])[0][0], rtol=1e-4)
 
 
 ONE = jnp.ones(1)
@@ -244,9 +238,13 @@ ONE = jnp.ones(1)
         (lambda: g.lazy([g.sgd()]), TypeError, "is no gradient transformation: unpack it"),
         (lambda: SPACE["layerwise"](g.sgd(), -1.0), ValueError, "layerwise: learning_rate=-1.0 is outside"),
         (lambda: SPACE["layerwise"](0.1), TypeError, "0.1 is no gradient transformation"),
-        (lambda: g.lookahead(g.sgd(), inner_state="pullback"), ValueError, "'pullback' is none of \"keep\", \"reset\""),
+        (lambda: g.lookahead(g.sgd(), inner_state="pullback"), ValueError, '\'pullback\' is none of "keep", "reset"'),
         (lambda: g.lookahead(g.sgd(), slow_step_size=0.0), ValueError, "share of the way to the fast weights"),
-        (lambda: g.adaptive_lookahead(g.sgd(), min_slow_step_size=1.5), ValueError, "min_slow_step_size=1.5 is outside"),
+        (
+            lambda: g.adaptive_lookahead(g.sgd(), min_slow_step_size=1.5),
+            ValueError,
+            "min_slow_step_size=1.5 is outside",
+        ),
         (lambda: g.restart_state(g.sgd(), 0), ValueError, "restart_state: every=0 is outside"),
         (lambda: g.interpolate_state(g.sgd(), 2, 1.5), ValueError, "interpolate_state: share=1.5 is outside"),
         (lambda: g.temporal_average(1.0), ValueError, "temporal_average: decay=1.0 is outside"),
@@ -259,7 +257,7 @@ ONE = jnp.ones(1)
         (lambda: g.scale_by_backtracking(-1.0), ValueError, "learning_rate=-1.0 is outside"),
         (lambda: ranger21(0.1), TypeError, "ranger21: missing a required argument: 'steps'"),
         (lambda: ranger21(0.1, 0), ValueError, "steps=0 is outside"),
-        (lambda: ranger21(0.1, 10, b1=lambda count: 0.9), TypeError, "b1"),
+        (lambda: ranger21(0.1, 10, b1=lambda count: 0.9), TypeError, "ranger21: b1 cannot be a schedule"),
         (lambda: units.positive_negative_momentum(lambda count: 0.9), TypeError, "decay cannot be a schedule"),
         (lambda: units.adaptive_grad_clip(0.0), ValueError, "adaptive_grad_clip: clipping=0.0 is outside"),
         (lambda: units.add_norm_loss(0.1).update(ONE, ()), ValueError, "reads the parameters"),

@@ -228,6 +228,14 @@ def test_not_finite_from_the_start(bad: float, tmp_path: Any) -> None:
     found.plot(tmp_path / "nothing.png")
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_bad_batch_ends_it(bad: float) -> None:
+    batches = np.linspace(2, 1, 20, dtype=np.float32)
+    batches[12] = bad
+    found = range_test(lambda x, batch: batch + 0 * x, jnp.array(1.0), batches, divergence=np.inf)
+    assert np.isfinite(found.losses).tolist() == np.isfinite(found.smoothed).tolist() == [True] * 12 + [False] * 8
+
+
 @pytest.mark.parametrize("slope", [0.0, 1.0])
 def test_a_loss_that_never_falls(slope: float) -> None:
     found = range_test(lambda x, batch: 1.0 + 0 * x + slope * batch, jnp.array(1.0), jnp.linspace(0, 1, 20))

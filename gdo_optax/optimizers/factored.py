@@ -21,7 +21,7 @@ def adafactor(
     momentum: Hyperparameter | None = None,
     momentum_position: str = "after",
     factored_dims: str = "last",
-    min_dim_size_to_factor: Numeric = 1,
+    min_dim_size_to_factor: Numeric | None = None,
 ) -> Piece:
     """Adafactor: adaptive steps that keep rows and columns of the second moment and scale with the parameters.
 
@@ -46,7 +46,7 @@ def adafactor(
         momentum: in [0, 1), a number or a schedule; None for none, and no memory of it.
         momentum_position: "after" the rate and the scale, or "before" them.
         factored_dims: which axes become rows and columns: the two "last" or the two "largest".
-        min_dim_size_to_factor: an integer ≥ 1; arrays with a shorter axis than this keep every element's average.
+        min_dim_size_to_factor: an integer ≥ 1; arrays with a shorter axis keep the average whole; None for none.
 
     Raises:
         ValueError: a value outside its range, another word; in the update, no parameters.

@@ -68,6 +68,8 @@ def ranger21(
     >>> tx.update(jnp.array([4.0]), tx.init(jnp.zeros(1)), jnp.zeros(1))[0].shape
     (1,)
     """
+    if callable(b1):
+        raise TypeError("ranger21: b1 cannot be a schedule: two averages share its square")
     rate = learning_rate if callable(learning_rate) else ranger21_schedule(learning_rate, steps, b2)
     return chain(
         adaptive_grad_clip(),  # gₜ, clipped

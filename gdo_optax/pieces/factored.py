@@ -13,7 +13,7 @@ from gdo_optax.schedules import Schedule
 
 @piece
 def factored_ema(
-    decay_rate: Hyperparameter = 0.8, factored_dims: str = "last", min_dim_size_to_factor: Numeric = 1
+    decay_rate: Hyperparameter = 0.8, factored_dims: str = "last", min_dim_size_to_factor: Numeric | None = None
 ) -> Piece:
     """The average V of x with decay β₂ₜ = 1 − t⁻ᶜ, kept of a matrix as the averages of its rows and columns.
 
@@ -44,7 +44,7 @@ def factored_ema(
             return None
         two = np.argsort(shape)[-2:] if factored_dims == "largest" else (len(shape) - 2, len(shape) - 1)
         across, along = sorted(int(axis) for axis in two)
-        return (across, along) if min(shape[across], shape[along]) >= min_dim_size_to_factor else None
+        return (across, along) if min(shape[across], shape[along]) >= (min_dim_size_to_factor or 0) else None
 
     def initial(zeros: Array) -> Array | dict[str, Array]:
         axes = axes_of(zeros.shape)

@@ -21,7 +21,8 @@ def slow_weights(sync_period: Numeric = 5, slow_step_size: Hyperparameter = 0.5)
 
     The last piece of a chain. φ starts at the first parameters, lives in the state and is read by `eval_params`; the
     parameters are the fast weights θ and stay plain (optax.lookahead pairs them up in `LookaheadParams`). α = 1 changes
-    nothing. Without parameters the update raises ValueError.
+    nothing. φ is kept in at least float32: fast weights in half precision meet it to their rounding, others exactly.
+    Without parameters the update raises ValueError.
 
     M. R. Zhang, J. Lucas, G. Hinton, J. Ba (2019), "Lookahead optimizer: k steps forward, 1 step back",
     arXiv:1907.08610, Algorithm 1.

@@ -41,7 +41,7 @@ def gradient_ahead() -> Piece:
     def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
         value_and_grad_fn = _needed("gradient_ahead", "value_and_grad_fn", params, extra)
         _, gradient = value_and_grad_fn(_moved(params, x))
-        return widened(gradient), state
+        return each(lambda _, y: y, x, widened(gradient)), state
 
     return assemble(optax.init_empty_state, wide_update, remembers=False)
 
