@@ -29,6 +29,11 @@ RIVALS: dict[str, Callable[[], optax.GradientTransformation]] = {
     "adamw": lambda: optax.adamw(0.001),
     "amsgrad": lambda: optax.amsgrad(0.001),
     "radam": lambda: optax.radam(0.001),
+    "lion": lambda: optax.lion(0.0001, weight_decay=0.0),
+    "rprop": lambda: optax.rprop(0.01),
+    "rmsprop_centered": lambda: optax.rmsprop(0.001, centered=True),
+    "rmsprop_momentum": lambda: optax.rmsprop(0.001, momentum=0.9),
+    "rmsprop_nesterov": lambda: optax.rmsprop(0.001, momentum=0.9, nesterov=True),
     "lamb": lambda: optax.lamb(0.001, weight_decay=0.01),
     "adafactor": lambda: optax.adafactor(0.01),
 }
@@ -75,7 +80,7 @@ def words(names: list[str]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    names = [entry.name for entry in family()]
+    names = [entry.name for entry in family() if not entry.dense]  # a matrix of these sizes squared has no room
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__)
     parser.add_argument("--words", action="store_true", required=True, help="words moved and allocated per parameter")
     parser.add_argument("--optimizer", nargs="+", choices=names, default=names, metavar="NAME", help="only these")

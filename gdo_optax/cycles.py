@@ -300,8 +300,9 @@ def one_cycle(
         rate       peak/div   → peak, at ⌊pct_start·steps⌋ → peak/div/final_div, in the last step
         momentum   momenta[0] → momenta[1]                 → momenta[0]
 
-    The defaults are those of fastai 1, and of PyTorch and optax, whose schedule has no momentum; fastai's first version
-    is anneal="linear-cosine" with pct_start=0.5. The last step gets the last value exactly, the first the first.
+    The defaults are those of fastai 1, PyTorch and optax (which has no momentum); fastai's first version is
+    anneal="linear-cosine" with pct_start=0.5. The last step gets the last value exactly; of a pct_start so small that
+    no step goes up, the first gets the peak.
 
     Args:
         total_steps: the optimizer steps of the whole run, ≥ 1.

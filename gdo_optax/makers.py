@@ -55,12 +55,13 @@ def _rule(
     def wide_update(x: ArrayTree, kept: Any, params: ArrayTree | None = None, **_: Any) -> tuple[ArrayTree, Any]:
         if paired and params is None:
             raise ValueError("this transformation reads the parameters: call update(updates, state, params)")
+        past: Any
         count, memory, past = kept if timed else (None, kept, ())
         now = {k: jnp.asarray(h.step(past[k], count), past[k].dtype) for k, h in running.items()}
         values = {k: h(count) if callable(h) else h for k, h in hyper.items()} | now
         time: Any = optax.safe_increment(count) if timed else None
 
-        def leaf(x: Array, p: Array, m: Any, own: dict[str, Any]) -> tuple[Any, Array]:
+        def leaf(own: dict[str, Any], x: Array, p: Array, m: Any) -> tuple[Any, Array]:
             if absent(x):
                 return m, x
             t = time.astype(jnp.finfo(x.dtype).dtype) if timed else None
@@ -68,7 +69,7 @@ def _rule(
 
         structure, rows = columns(x, params if paired else x, memory if initial else x)
         owns = beside(x, count) if beside else [{}] * len(rows)
-        out = [leaf(*row, own) for row, own in zip(rows, owns, strict=True)]
+        out = [leaf(own, *row) for own, row in zip(owns, rows, strict=True)]
         memory = structure.unflatten([m for m, _ in out]) if initial else ()
         return structure.unflatten([y for _, y in out]), state(time, memory, now or ()) if timed else memory
 

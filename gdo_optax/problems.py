@@ -142,7 +142,7 @@ def marginal_value_problem(n: int, seed: int, p: float = 0.6) -> MarginalValue:
     Raises:
         ValueError: a value outside its range.
 
-    Reference: A. C. Wilson et al. (2017), "The marginal value of adaptive gradient methods", arXiv:1705.08292, 3.3.
+    Reference: A. C. Wilson et al. (2017), "The marginal value of adaptive gradient methods", arXiv:1705.08292, sec. 3.
 
     >>> problem = marginal_value_problem(50, seed=0)
     >>> problem.test_scores(np.sign(problem.features.T @ problem.labels) / 4)

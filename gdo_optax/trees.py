@@ -102,7 +102,12 @@ def all_finite(tree: ArrayTree) -> Any:
 def _stand_in() -> Any:
     """What optax itself puts in place of a tree of parameters, a node without leaves: its masks know it."""
     seen: list[Any] = []
-    optax.tree_map_params(lambda tree: seen.append(tree) or (), lambda x: x, ())
+
+    def init(params: Any) -> tuple:
+        seen.append(params)
+        return ()
+
+    optax.tree_map_params(init, lambda x: x, ())
     return seen[0]
 
 
@@ -118,6 +123,7 @@ def of_parameters(init: Callable, f: Callable, tree: ArrayTree, state: Any, *oth
     def whole(x: Any) -> bool:
         return isinstance(x, type(_WHOLE))
 
+    outer: Any
     marks, outer = jax.tree.flatten(init(_WHOLE), is_leaf=whole)
     structure: Any = jax.tree.structure(tree, is_leaf=absent)
 

@@ -131,14 +131,14 @@ def _training(loss: Callable, tx: Any, smoothing: float, divergence: float) -> C
         smoothed = mean / arithmetic.weight_of_past(t, smoothing)
         best, finite = jnp.minimum(best, smoothed), jnp.isfinite(value)
         over = ~finite | (value > best + (divergence - 1) * jnp.abs(best))
-        new = _strong((optax.apply_updates(params, updates), state, mean, best, over))
+        new = optax.apply_updates(params, updates), state, mean, best, over
         return new, (jnp.where(finite, value, jnp.nan), jnp.where(finite, smoothed, jnp.nan))
 
     def step_or_not(run: tuple, x: tuple[ArrayTree, Array]) -> tuple:
         return jax.lax.cond(run[-1], lambda: (run, (jnp.full((), jnp.nan),) * 2), lambda: step(run, *x))
 
     def train(params: ArrayTree, batches: ArrayTree, times: Array) -> tuple[Array, Array]:
-        start = _strong((params, tx.init(params), 0.0, jnp.inf, False))
+        start = params, tx.init(params), jnp.zeros(()), jnp.full((), jnp.inf), jnp.array(False)
         return jax.lax.scan(step_or_not, start, (batches, times))[1]
 
     return train
@@ -151,18 +151,13 @@ def _number_of(loss: Callable, batch: ArrayTree, params: ArrayTree) -> Array:
     return value
 
 
-def _strong(tree: Any) -> Any:
-    """The tree in arrays of a definite dtype, for weak ones would make the scan trace its step once more."""
-    return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), tree)
-
-
 def _rules(rates: np.ndarray, smoothed: np.ndarray) -> tuple[float, float]:
     """The rates of the steepest descent and of the minimum; the first averages are of too few losses to count."""
     y, first = smoothed[np.isfinite(smoothed)], len(rates) // 10
     lowest = first + int(np.argmin(y[first:])) if len(y) > first else 0
     if lowest <= first or y[first] - y[lowest] < 1e-5 * abs(y[first]):  # less is rounding
         return np.nan, np.nan
-    slopes = np.gradient(y, np.log(rates[: len(y)]))[first:lowest]
+    slopes = np.gradient(y)[first:lowest]  # the steps are even in log α
     return float(rates[first + slopes.argmin()]), float(rates[lowest])
 
 
