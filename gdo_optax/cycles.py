@@ -301,8 +301,8 @@ def one_cycle(
         momentum   momenta[0] → momenta[1]                 → momenta[0]
 
     The defaults are those of fastai 1, PyTorch and optax (which has no momentum); fastai's first version is
-    anneal="linear-cosine" with pct_start=0.5. The last step gets the last value exactly; of a pct_start so small that
-    no step goes up, the first gets the peak.
+    anneal="linear-cosine" with pct_start=0.5. The last step gets the last value exactly. The first gets the peak only
+    where pct_start is 0; a smaller share than a step is one step.
 
     Args:
         total_steps: the optimizer steps of the whole run, ≥ 1.

@@ -26,8 +26,8 @@ def relative_step(count: Array) -> Array:
     return jnp.minimum(0.01, 1 / jnp.sqrt(jnp.asarray(count, float) + 1))
 
 
-def nadam_momentum(b1: Numeric, ahead: int = 0, momentum_decay: Numeric = 1 / 250) -> Schedule:
-    """μₜ = b1·(1 − 0.5·0.96^(t/250)), t = count + 1 + ahead: Nadam's momentum, from about b1/2 up to b1.
+def nadam_momentum(b1: Numeric, momentum_decay: Numeric = 1 / 250) -> Schedule:
+    """μₜ = b1·(1 − 0.5·0.96^(t/250)), t = count + 1: Nadam's momentum, from about b1/2 up to b1.
 
     `momentum_decay` stands in the place of 1/250 (1 in Keras).
 
@@ -39,7 +39,7 @@ def nadam_momentum(b1: Numeric, ahead: int = 0, momentum_decay: Numeric = 1 / 25
     """
 
     def momentum(count: Array) -> Array:
-        return b1 * (1 - 0.5 * 0.96 ** ((jnp.asarray(count, float) + 1 + ahead) * momentum_decay))
+        return b1 * (1 - 0.5 * 0.96 ** ((jnp.asarray(count, float) + 1) * momentum_decay))
 
     return momentum
 

@@ -16,6 +16,7 @@ from gdo_optax.optimizers import evaluating, lookahead
 from gdo_optax.optimizers.ranger21 import ranger21
 from gdo_optax.pieces import gradients as on_gradients
 from gdo_optax.pieces import paths, slow, units
+from gdo_optax.trees import absent
 from gdo_optax.wrappers import evaluations, layers
 from tests.catalogue import avals, steps_of, tree
 
@@ -68,6 +69,15 @@ SPACE = {
 } | {"ranger21": ranger21}
 
 
+HOLES = {"z_masked": optax.MaskedNode(), "z_none": None, "z_still": None}
+"""In a gradient; z_still is a parameter without one."""
+
+
+def applied(params: Any, updates: Any) -> Any:
+    """As optax.apply_updates, but for the holes."""
+    return jax.tree.map(lambda u, p: p if absent(u) else p + u, updates, params, is_leaf=absent)
+
+
 @functools.cache
 def compiled(name: str) -> tuple[g.Piece, Callable]:
     """A piece, and its jitted update and apply, to which the parameters and the state are donated."""
@@ -75,28 +85,21 @@ def compiled(name: str) -> tuple[g.Piece, Callable]:
 
     def step(params: Any, state: Any, grads: Any) -> tuple[Any, Any, Any]:
         updates, state = tx.update(grads, state, params, **EXTRA)
-        return optax.apply_updates(params, updates), state, updates
+        return applied(params, updates), state, updates
 
     return tx, jax.jit(step, donate_argnums=(0, 1))
 
 
+def model(seed: int = 0, dtype: Any = jnp.float32) -> Any:
+    """Parameters of their own, to be donated."""
+    return {**HOLES, **jax.tree.map(jnp.copy, tree(dtype, NAMES, seed=seed)), "z_still": jnp.ones(2, dtype)}
+
+
+def gradients(steps: int, dtype: Any = jnp.float32) -> list[Any]:
+    return [x | HOLES for x in steps_of(dtype, steps, NAMES)]
+
+
 every_one = pytest.mark.parametrize("name", ALL)
-
-
-def fresh(tree: Any) -> Any:
-    """A copy, to be donated."""
-    return jax.tree.map(jnp.copy, tree)
-
-
-def loop(name: str, params: Any, grads: list[Any]) -> tuple[list[Any], Any, Any]:
-    """All updates, the last parameters and the last state."""
-    tx, step = compiled(name)
-    params, out = fresh(params), []
-    state = tx.init(params)
-    for x in grads:
-        params, state, updates = step(params, state, x)
-        out.append(updates)
-    return out, params, state
 
 
 def close(ours: Any, theirs: Any, rtol: float = 1e-5, atol: float = 1e-5) -> None:
@@ -106,79 +109,68 @@ def close(ours: Any, theirs: Any, rtol: float = 1e-5, atol: float = 1e-5) -> Non
 @every_one
 def test_nothing_changes_type_and_all_may_be_donated(name: str) -> None:
     tx, step = compiled(name)
-    params, before = fresh(tree(names=NAMES)), step._cache_size()
+    params, before = model(), step._cache_size()
     state = tx.init(params)
-    first = avals(state)
+    first, of_parameters = avals(state), avals(params)
     shapes = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
     assert jax.tree.map(jnp.shape, tx.init(shapes)) == jax.tree.map(jnp.shape, state)
-    for x in steps_of(steps=5, names=NAMES):
+    for x in gradients(5):
         given = params, state
         params, state, updates = step(*given, x)
         assert avals(state) == first
-        assert avals(updates) == avals(params) == avals(tree(names=NAMES))
+        assert avals(params) == of_parameters
+        assert avals(updates) == avals(x)  # and the holes are where they were
         assert all(a.is_deleted() for a in jax.tree.leaves(given))
     assert step._cache_size() - before <= 1
+    assert (params["z_still"] == 1).all()
     chex.assert_tree_all_finite((params, state))
     marked = optax.tree_map_params(tx, lambda a: a + 1, state)
     assert avals(marked) == first
 
 
 @every_one
-def test_a_scan_under_vmap_equals_the_loop(name: str) -> None:
-    tx, _ = compiled(name)
-    models = [tree(names=NAMES, seed=seed) for seed in (0, 1)]
-    grads = steps_of(steps=4, names=NAMES)
+def test_a_scan_under_vmap_of_what_optax_wraps_equals_the_loop(name: str) -> None:
+    tx, update = compiled(name)
+    mask = {**dict.fromkeys(("z_none", "z_still", *NAMES), True), "z_masked": False}
+    inside = optax.apply_if_finite(optax.chain(optax.identity(), optax.masked(tx, mask)), 2)
+    grads = gradients(4)
 
     @jax.jit
     @jax.vmap
     def scanned(params: Any) -> Any:
         def step(carry: Any, x: Any) -> Any:
-            params, state = carry
-            updates, state = tx.update(x, state, params, **EXTRA)
-            return (optax.apply_updates(params, updates), state), updates
+            updates, state = inside.update(x, carry[1], carry[0], **EXTRA)
+            return (applied(carry[0], updates), state), updates
 
-        stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *grads)
-        return jax.lax.scan(step, (params, tx.init(params)), stacked)
+        stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *({**x, "z_masked": jnp.ones(2)} for x in grads))
+        return jax.lax.scan(step, (params, inside.init(params)), stacked)
 
-    (params, state), updates = scanned(jax.tree.map(lambda *ps: jnp.stack(ps), *models))
-    for i, model in enumerate(models):
-        out, last, kept = loop(name, model, grads)
-        ours = jax.tree.map(lambda a, i=i: a[i], (params, state))
-        close(ours, (last, kept), atol=1e-4 * float(optax.tree.norm(out, ord=jnp.inf)))
-        close(updates["kernel"][i], jnp.stack([u["kernel"] for u in out]), rtol=1e-4, atol=1e-4)
+    models = [{**model(seed), "z_masked": jnp.ones(2)} for seed in (0, 1)]
+    (_, outer), updates = scanned(jax.tree.map(lambda *ps: jnp.stack(ps), *models))
+    assert (updates["z_masked"] == 1).all()
+    for i in (0, 1):
+        params, ours = model(i), jax.tree.map(lambda a, i=i: a[i], (updates, outer.inner_state[1].inner_state))
+        state = tx.init(params)
+        for t, x in enumerate(grads):
+            params, state, expected = update(params, state, x)
+            close(ours[0]["kernel"][t], expected["kernel"], rtol=1e-4, atol=1e-4)
+        close(ours[1], state, rtol=1e-4, atol=1e-4)
 
 
 @every_one
 def test_half_precision_is_rounded_once(name: str) -> None:
     tx, step = compiled(name)
-    half = tree(jnp.bfloat16, NAMES)
-    state, wide_state = tx.init(half), tx.init(half)
+    state, wide_state = (tx.init(model(dtype=jnp.bfloat16)) for _ in "ab")
     assert all(a.dtype in (jnp.float32, jnp.int32) for a in jax.tree.leaves(state))
-    for x in steps_of(jnp.bfloat16, steps=3, names=NAMES):
+    for x in gradients(3, jnp.bfloat16):
+        half = model(dtype=jnp.bfloat16)
         wide, wide_x = (jax.tree.map(lambda a: a.astype(jnp.float32), t) for t in (half, x))
-        _, state, updates = step(fresh(half), state, x)
+        _, state, updates = step(half, state, x)
         _, wide_state, expected = step(wide, wide_state, wide_x)
         assert {u.dtype for u in jax.tree.leaves(updates)} == {jnp.dtype(jnp.bfloat16)}
         rounded = jax.tree.map(lambda u: u.astype(jnp.bfloat16).astype(jnp.float32), expected)
         close(jax.tree.map(lambda u: u.astype(jnp.float32), updates), rounded, rtol=float(jnp.finfo(jnp.bfloat16).eps))
     close(state, wide_state)
-
-
-@every_one
-def test_holes_and_what_optax_puts_around_it_change_nothing(name: str) -> None:
-    """Parameters that are None or masked, and one without a gradient."""
-    tx, _ = compiled(name)
-    params, grads = tree(names=NAMES), steps_of(steps=2, names=NAMES)
-    given = {**params, "z_none": None, "z_masked": jnp.ones(2), "z_still": jnp.ones(2)}
-    mask = {**dict.fromkeys(given, True), "z_masked": False}
-    inside = optax.apply_if_finite(optax.chain(optax.identity(), optax.masked(tx, mask)), 2)
-    state, step = inside.init(given), jax.jit(lambda x, s, p: inside.update(x, s, p, **EXTRA))
-    first = avals(state)
-    for x, expected in zip(grads, loop(name, params, grads)[0], strict=True):
-        updates, state = step({**x, "z_none": None, "z_masked": jnp.ones(2), "z_still": None}, state, given)
-        close(updates, {**expected, "z_none": None, "z_masked": jnp.ones(2), "z_still": None}, rtol=1e-4)
-        given |= optax.apply_updates({k: given[k] for k in NAMES}, {k: updates[k] for k in NAMES})
-        assert avals(state) == first
 
 
 @every_one
@@ -217,11 +209,12 @@ INJECTED = {
 @pytest.mark.parametrize("name", INJECTED)
 def test_numbers_may_be_injected(name: str) -> None:
     args, static = INJECTED[name]
-    params, [x] = tree(names=NAMES), steps_of(steps=1, names=NAMES)
+    plain, step = compiled(name)
+    params, [x] = model(), gradients(1)
     tx = optax.inject_hyperparams(SPACE[name], static_args=static)(*args)
     updates, state = jax.jit(lambda x, s, p: tx.update(x, s, p, **EXTRA))(x, tx.init(params), params)
     assert avals(state) == avals(tx.init(params))
-    close(updates, loop(name, params, [x])[0][0], rtol=1e-4)
+    close(updates, step(params, plain.init(params), x)[2], rtol=1e-4)
 
 
 ONE = jnp.ones(1)

@@ -157,7 +157,7 @@ def test_ends_of_cycles_are_exact() -> None:
                 rate, momentum = c.one_cycle(n, 0.7, pct_start=pct, anneal=anneal)
                 assert rate(n - 1) == rate(LAST) == np.float32(0.7 / 25 / 1e4)
                 assert momentum(n - 1) == np.float32(0.95)
-                up = min(int(n * pct), n - 1)
+                up = min(max(int(n * pct), int(pct > 0)), n - 1)
                 assert n == 1 or rate(0) == np.float32(0.7 if up == 0 else 0.7 / 25)
                 assert up == n - 1 or (rate(up), momentum(up)) == (np.float32(0.7), np.float32(0.85))
             rate, momentum = c.one_cycle_three_phase(n, 0.7, pct=pct)

@@ -22,7 +22,7 @@ from gdo_optax.pieces.moments import ema, trace, variance
 from gdo_optax.pieces.proximal import parameters
 from gdo_optax.pieces.scales import clip_by_block_rms, inverse_root, scale, scale_by_learning_rate, square
 from gdo_optax.pieces.weights import add_decayed_weights, scale_by_parameter_rms
-from gdo_optax.schedules import complement, nadam_momentum
+from gdo_optax.schedules import ahead, complement, nadam_momentum
 
 
 SAME = (adamw, rprop)
@@ -245,10 +245,10 @@ def nadam(
     >>> nadam(0.1)
     like.torch.nadam(0.1)
     """
-    now, soon = nadam_momentum(b1, 0, momentum_decay), nadam_momentum(b1, 1, momentum_decay)  # μₜ, μₜ₊₁
+    now = nadam_momentum(b1, momentum_decay)  # μₜ
     direction = parallel(
         jnp.add,
-        momentum=[ema(b1), scale(soon), bias_correction(now, ahead=1)],  # μₜ₊₁·mₜ / (1 − Πμ)
+        momentum=[ema(b1), scale(ahead(now)), bias_correction(now, ahead=1)],  # μₜ₊₁·mₜ / (1 − Πμ)
         gradient=[scale(complement(now)), bias_correction(now)],  # (1−μₜ)·gₜ / (1 − Πμ)
     )
     second = [square(), ema(b2), bias_correction(b2), inverse_root(eps)]  # g², vₜ, v̂ₜ, 1/(√v̂ₜ+ε)

@@ -1,14 +1,14 @@
 """Adam with Nesterov's momentum."""
 
-import jax.numpy as jnp
 from chex import Numeric
 
-from gdo_optax.combinators import adaptive, chain, parallel
+from gdo_optax.combinators import adaptive, chain
 from gdo_optax.core import Hyperparameter, Piece, piece
 from gdo_optax.pieces.clocks import bias_correction
+from gdo_optax.pieces.composite import nesterov_ema
 from gdo_optax.pieces.moments import ema
-from gdo_optax.pieces.scales import inverse_root, scale, scale_by_learning_rate, square
-from gdo_optax.schedules import complement, nadam_momentum
+from gdo_optax.pieces.scales import inverse_root, scale_by_learning_rate, square
+from gdo_optax.schedules import nadam_momentum
 
 
 @piece
@@ -52,16 +52,9 @@ def nadam(
     """
     if callable(b1):
         raise TypeError("nadam: b1 cannot be a schedule: it is what the paper's own schedule grows to")
-    now, soon = nadam_momentum(b1), nadam_momentum(b1, ahead=1)  # μₜ, μₜ₊₁
     return chain(
         adaptive(
-            direction=[
-                parallel(
-                    jnp.add,
-                    momentum=[ema(now), scale(soon), bias_correction(now, ahead=1)],  # μₜ₊₁·mₜ / (1 − Πμ)
-                    gradient=[scale(complement(now)), bias_correction(now)],  # (1−μₜ)·gₜ / (1 − Πμ)
-                )
-            ],
+            direction=[nesterov_ema(nadam_momentum(b1))],  # m̂ₜ, with μₜ
             scale=[square(), ema(b2), bias_correction(b2), inverse_root(eps, eps_root)],  # g², vₜ, v̂ₜ, 1/(√v̂ₜ+ε)
         ),
         scale_by_learning_rate(learning_rate),
