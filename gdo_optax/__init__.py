@@ -3,21 +3,7 @@
 from gdo_optax import like
 from gdo_optax.combinators import adaptive, chain, masked, mean_of, parallel, recall
 from gdo_optax.core import Piece, eval_params, piece
-from gdo_optax.cycles import (
-    OneCycle,
-    linear_warmup,
-    noam,
-    normalized_weight_decay,
-    one_cycle,
-    one_cycle_three_phase,
-    piecewise_linear,
-    ranger21_schedule,
-    restart_lengths,
-    restarting_weight_decay,
-    untuned_exponential_warmup,
-    untuned_linear_warmup,
-    warm_restarts,
-)
+from gdo_optax.cycles import OneCycle, one_cycle, one_cycle_three_phase, piecewise_linear, ranger21_schedule
 from gdo_optax.damping import (
     HeavyBall,
     critical_momentum,
@@ -107,6 +93,7 @@ from gdo_optax.problems import (
     reddi_theorem1,
     saddle,
 )
+from gdo_optax.restarts import normalized_weight_decay, restart_lengths, restarting_weight_decay, warm_restarts
 from gdo_optax.schedules import (
     ahead,
     complement,
@@ -120,6 +107,7 @@ from gdo_optax.schedules import (
 )
 from gdo_optax.trees import excluding
 from gdo_optax.tuning import RangeTest, range_test
+from gdo_optax.warmups import linear_warmup, noam, untuned_exponential_warmup, untuned_linear_warmup
 from gdo_optax.wrappers.accumulation import accumulate
 from gdo_optax.wrappers.evaluations import gradient_ahead, scale_by_backtracking
 from gdo_optax.wrappers.layers import layerwise

@@ -7,19 +7,7 @@ from typing import Any
 from chex import Numeric
 
 from gdo_optax.core import Hyperparameter, Piece
-from gdo_optax.cycles import (
-    linear_warmup,
-    noam,
-    normalized_weight_decay,
-    one_cycle,
-    one_cycle_three_phase,
-    piecewise_linear,
-    ranger21_schedule,
-    restarting_weight_decay,
-    untuned_exponential_warmup,
-    untuned_linear_warmup,
-    warm_restarts,
-)
+from gdo_optax.cycles import one_cycle, one_cycle_three_phase, piecewise_linear, ranger21_schedule
 from gdo_optax.damping import (
     critical_momentum,
     largest_stable_rate,
@@ -61,6 +49,7 @@ from gdo_optax.problems import (
     reddi_theorem1,
     saddle,
 )
+from gdo_optax.restarts import normalized_weight_decay, restarting_weight_decay, warm_restarts
 from gdo_optax.schedules import (
     geometric_decay,
     inverse_sqrt_decay,
@@ -70,6 +59,7 @@ from gdo_optax.schedules import (
     sutskever_momentum,
 )
 from gdo_optax.tuning import range_test
+from gdo_optax.warmups import linear_warmup, noam, untuned_exponential_warmup, untuned_linear_warmup
 from gdo_optax.wrappers.accumulation import accumulate
 from gdo_optax.wrappers.layers import layerwise
 from gdo_optax.wrappers.rows import lazy

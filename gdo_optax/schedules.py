@@ -1,17 +1,11 @@
 """Schedules: pure functions count ↦ value, the count from 0. Warm-ups and cycles are in `cycles`."""
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 import jax.numpy as jnp
-import optax
 from chex import Array, Numeric
 
 from gdo_optax import ranges
 from gdo_optax.arithmetic import as_dtype, log, weight_of_past
-
-
-Schedule: TypeAlias = Callable[[Array], Numeric]
+from gdo_optax.counting import Schedule, time_of
 
 
 def relative_step(count: Array) -> Array:
@@ -54,7 +48,7 @@ def corrected_decay(decay: Numeric) -> Schedule:
     """
 
     def corrected(count: Array) -> Array:
-        t = _time(count)
+        t = time_of(count)
         return decay * (weight_of_past(t - 1, decay) / weight_of_past(t, decay))
 
     return corrected
@@ -107,7 +101,7 @@ def inverse_sqrt_decay(learning_rate: Numeric | Schedule) -> Schedule:
     ranges.check("inverse_sqrt_decay", {"learning_rate": learning_rate})
 
     def rate(count: Array) -> Array:
-        t = _time(count)
+        t = time_of(count)
         alpha = learning_rate(count) if callable(learning_rate) else learning_rate
         return as_dtype(alpha, t.dtype) / jnp.sqrt(t)
 
@@ -188,8 +182,3 @@ def nesterov_momentum() -> Schedule:
         return k / (k + 3)
 
     return momentum
-
-
-def _time(count: Array) -> Array:
-    """t = count + 1, added before it is rounded to a float."""
-    return optax.safe_increment(jnp.asarray(count, int)).astype(float)

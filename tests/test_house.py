@@ -25,8 +25,8 @@ PUBLIC = {name: getattr(gdo_optax, name) for name in gdo_optax.__all__}
 BESIDE = [pytest.param(e, id=e.name) for e in library() if e.kind not in ("optimizer", "wrapper")]
 LAYERS = [
     ["arithmetic", "ranges", "recipe"],
-    ["schedules", "problems"],
-    ["cycles", "damping", "trees"],
+    ["counting", "problems", "damping", "trees"],
+    ["schedules", "warmups", "restarts", "cycles"],
     ["diagnostics", "core"],
     ["makers"],
     ["combinators"],

@@ -276,7 +276,7 @@ def trained(tx: optax.GradientTransformation, x: jax.Array, y: jax.Array) -> tup
 
 def test_micro_batches_are_one_batch() -> None:
     _, start, x, y = digits()
-    inner = g.momentum(optax.exponential_decay(0.1, 1, 0.8))
+    inner = g.momentum(optax.exponential_decay(0.2, 1, 0.8))
     whole, state = trained(inner, x, y)
     parts, accumulated = trained(g.accumulate(inner, 4), x.reshape(40, 8, 64), y.reshape(40, 8))
     chex.assert_trees_all_close(parts, whole, rtol=1e-5, atol=1e-6)

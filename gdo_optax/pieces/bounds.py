@@ -4,11 +4,11 @@ import math
 
 import jax
 import jax.numpy as jnp
-import optax
 from chex import Array, Numeric
 
 from gdo_optax import ranges
 from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.counting import time_of
 from gdo_optax.makers import pointwise
 
 
@@ -34,10 +34,12 @@ def clip_by_bounds(final_learning_rate: Hyperparameter = 0.1, gamma: Numeric = 1
         return final_learning_rate(count) if callable(final_learning_rate) else final_learning_rate
 
     def lower(count: Array) -> Array:
-        return final(count) * (gamma * _time(count) / (gamma * _time(count) + 1))  # 1 − 1/(γt+1), no difference taken
+        return final(count) * (
+            gamma * time_of(count) / (gamma * time_of(count) + 1)
+        )  # 1 − 1/(γt+1), no difference taken
 
     def upper(count: Array) -> Array:
-        return final(count) * (1 + 1 / (gamma * _time(count)))
+        return final(count) * (1 + 1 / (gamma * time_of(count)))
 
     return pointwise(jnp.clip, min=lower, max=upper)
 
@@ -76,8 +78,3 @@ def following(final: Hyperparameter, learning_rate: Hyperparameter) -> Hyperpara
         return final * learning_rate(count) / learning_rate(0 * count)
 
     return final_rate
-
-
-def _time(count: Array) -> Array:
-    """t, from the number of updates before this one."""
-    return optax.safe_increment(count).astype(float)

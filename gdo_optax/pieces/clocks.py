@@ -6,11 +6,11 @@ What depends on the time alone is a schedule, evaluated once for all arrays.
 import functools
 
 import jax.numpy as jnp
-import optax
 from chex import Array, Numeric
 
 from gdo_optax import arithmetic
 from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.counting import time_of
 from gdo_optax.makers import Running, pointwise, timed
 
 
@@ -34,7 +34,7 @@ def bias_correction(decay: Hyperparameter, power: float = 1, ahead: int = 0) -> 
         return x / weight**power if power > 0 else x * weight**-power
 
     if not callable(decay):
-        return pointwise(divided, weight=lambda count: arithmetic.weight_of_past(_time(count) + ahead, decay))
+        return pointwise(divided, weight=lambda count: arithmetic.weight_of_past(time_of(count) + ahead, decay))
 
     def gathered(weight: Numeric, count: Array) -> Array:  # 1 − Πβ is the average of ones, and loses no digits
         return arithmetic.average(weight, 1.0, decay(jnp.maximum(count, count + ahead)))  # a full count must not wrap
@@ -67,7 +67,7 @@ def rectify(decay: Numeric, threshold: Numeric = 5.0, otherwise: Numeric = 1.0) 
         raise TypeError("rectify: decay cannot be a schedule: ρ is the length of an average with one constant decay")
 
     def rectification(count: Array) -> Array:  # 0 for "not yet"
-        rho, rho_inf = arithmetic.sma_length(_time(count), decay)
+        rho, rho_inf = arithmetic.sma_length(time_of(count), decay)
         adapts = (rho >= threshold) & (rho > 4)
         rho, rho_inf = jnp.where(adapts, rho, 5), jnp.where(adapts, rho_inf, 5)  # no root of a negative in either arm
         r = jnp.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
@@ -89,8 +89,3 @@ def scale_by_time() -> Piece:
     Array([6.], dtype=float32)
     """
     return timed(lambda x, t: t * x)
-
-
-def _time(count: Array) -> Array:
-    """t, from the number of updates before this one."""
-    return optax.safe_increment(count).astype(float)
