@@ -27,22 +27,26 @@ def outside(parameter: inspect.Parameter) -> list[Any]:
     return values
 
 
-def wrong_calls() -> list[Any]:
-    calls = []
-    for entry in family():
-        for name, p in inspect.signature(entry.maker).parameters.items():
-            if name in RANGES:
-                calls += [pytest.param(entry, name, v, id=f"{entry.name}-{name}-{i}") for i, v in enumerate(outside(p))]
-    return calls
+RANGED = [
+    pytest.param(entry, p, id=f"{entry.name}-{p.name}")
+    for entry in family()
+    for p in inspect.signature(entry.maker).parameters.values()
+    if p.name in RANGES
+]
 
 
-@pytest.mark.parametrize(("entry", "name", "value"), wrong_calls())
-def test_values_outside_their_range(entry: Any, name: str, value: Any) -> None:
-    inner = {"inner": g.sgd(0.1)} if entry.name == "lookahead" else {}
-    with pytest.raises((ValueError, TypeError)) as error:
-        entry.maker(**inner, **{name: value})
-    assert f"{entry.name}: {name}=" in str(error.value) or f"{entry.name}: {name} " in str(error.value)
-    assert "\n" not in str(error.value)
+@pytest.mark.parametrize(("entry", "parameter"), RANGED)
+def test_values_outside_their_range(entry: Any, parameter: inspect.Parameter) -> None:
+    usual = {"inner": g.sgd(0.1), "learning_rate": 0.1, "steps": 10}
+    required = {
+        p.name: usual[p.name] for p in inspect.signature(entry.maker).parameters.values() if p.default is p.empty
+    }
+    name = parameter.name
+    for value in outside(parameter):
+        with pytest.raises((ValueError, TypeError)) as error:
+            entry.maker(**(required | {name: value}))
+        assert f"{entry.name}: {name}=" in str(error.value) or f"{entry.name}: {name} " in str(error.value), value
+        assert "\n" not in str(error.value)
 
 
 def test_legal_ends_are_legal() -> None:

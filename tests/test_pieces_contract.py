@@ -58,10 +58,9 @@ ALL: dict[str, str] = {
 } | {
     "reset": "lookahead(momentum(0.1), 2, inner_state='reset')",
     "interpolate": "lookahead(momentum(0.1), 2, inner_state='interpolate')",
-    "dense": "lazy(momentum(0.1), state='dense')",
     "stable_weight_decay": "chain(square(), stable_weight_decay(0.1))",
     "inverse_softplus_root": "chain(square(), inverse_softplus_root(0.1))",
-    "nested": "accumulate(lazy(lookahead(accumulate(momentum(0.1), 2), 2, inner_state='reset')), 2)",
+    "nested": "accumulate(lazy(lookahead(accumulate(heun(0.1), 2), 2, inner_state='reset')), 2)",
 }
 SPACE = {
     k: v
