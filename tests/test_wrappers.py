@@ -392,7 +392,7 @@ def test_lazy_where_the_mask_says_so() -> None:
 
 def test_memories_of_another_shape_are_no_rows() -> None:
     """Full-matrix Adagrad's square matrix of a column is shared by all its rows."""
-    pairs = g.recurrent(lambda m, x: (m + x @ x.T, x), lambda zeros: zeros @ zeros.T)
+    pairs = g.recurrent(lambda m, x: (m + 1 + x @ x.T, x), lambda zeros: zeros @ zeros.T)
     tx, column = g.lazy(g.chain(pairs)), jnp.array([[1.0], [0.0], [2.0]])
     _, state = tx.update(column, tx.init(column), column)
-    assert np.array_equal(jax.tree.leaves(state)[0], column @ column.T)
+    assert np.array_equal(jax.tree.leaves(state)[0], 1 + column @ column.T)

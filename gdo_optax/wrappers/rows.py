@@ -22,8 +22,8 @@ def lazy(inner: optax.GradientTransformation, state: str = "frozen", mask: Mask 
     For embeddings, of which a batch reads few rows: a dense Adam goes on moving a rare word along an old direction.
     A row is a slice over the last axis, such as (vocabulary, features) has; a vector is one row. Counts stay global, as
     in TensorFlow's LazyAdam, and so does what is remembered in another shape than the parameter's (Adafactor's rows and
-    columns). `state="dense"` is bojone's form: all memories decay, only the parameters wait. It goes inside `accumulate`:
-    around it, only the rows of the last micro-batch would move.
+    columns). `state="dense"` is bojone's form: all memories decay, only the parameters wait. Inside `accumulate` it
+    sees the rows of all micro-batches, around it only those of the last.
 
     Args:
         inner: any optax transformation.
