@@ -70,8 +70,10 @@ from gdo_optax.pieces.units import (
     adaptive_grad_clip,
     add_norm_loss,
     inverse_softplus_root,
+    mean_of_all,
     normalize,
     positive_negative_momentum,
+    scale_by_parameters,
     stable_weight_decay,
 )
 from gdo_optax.pieces.weights import (
@@ -224,6 +226,7 @@ __all__ = [
     "proximal",
     "scale_by_local_rate",
     "scale_by_parameter_rms",
+    "scale_by_parameters",
     "scale_to_parameter_norm",
     "stable_weight_decay",
     "trust_ratio",
@@ -234,6 +237,7 @@ __all__ = [
     "clip_by_block_rms",
     "inverse_root",
     "inverse_softplus_root",
+    "mean_of_all",
     "normalize",
     "reciprocal",
     "scale",

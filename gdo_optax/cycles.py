@@ -179,7 +179,7 @@ def ranger21_schedule(learning_rate: Numeric, steps: int, b2: Numeric = 0.999) -
     check_numbers("ranger21_schedule", learning_rate=learning_rate, steps=steps, b2=b2)
     if isinstance(steps, jax.core.Tracer) or isinstance(b2, jax.core.Tracer):
         raise TypeError("ranger21_schedule: steps and b2 cannot be traced: they say when its phases end")
-    up = math.ceil(2 / (1 - b2))
+    up = math.ceil(round(2 / (1 - b2), 6))  # 2/(1 − 0.9) is more than 20
     up = math.floor(0.22 * steps) if up > 0.45 * steps else up
     final = min(learning_rate, 3e-5) if isinstance(learning_rate, int | float) else jnp.minimum(learning_rate, 3e-5)
     ends = (0, up, math.ceil(0.72 * steps), int(steps))
