@@ -13,9 +13,9 @@ from gdo_optax.makers import recurrent
 from gdo_optax.optimizers import adagrad as _adagrad
 from gdo_optax.optimizers import adam as _adam
 from gdo_optax.optimizers import convergent as _convergent
+from gdo_optax.optimizers import decoupled as _decoupled
 from gdo_optax.optimizers import momentum as _momentum
 from gdo_optax.optimizers import rmsprop as _rmsprop
-from gdo_optax.optimizers.decoupled import adamw
 from gdo_optax.optimizers.signs import rprop
 from gdo_optax.pieces.clocks import bias_correction, rectify
 from gdo_optax.pieces.moments import ema, trace, variance
@@ -25,7 +25,7 @@ from gdo_optax.pieces.weights import add_decayed_weights, scale_by_parameter_rms
 from gdo_optax.schedules import ahead, complement, nadam_momentum
 
 
-SAME = (adamw, rprop)
+SAME = (rprop,)
 """What is ours in PyTorch too, defaults aside."""
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "adagrad",
     "adam",
     "adamax",
+    "adamw",
     "amsgrad",
     "momentum",
     "nadam",
@@ -229,6 +230,22 @@ def amsgrad(
     like.torch.amsgrad(0.1)
     """
     return _penalized(weight_decay, _convergent.amsgrad(learning_rate, b1, b2, eps))
+
+
+@piece
+def adamw(
+    learning_rate: Hyperparameter = 1e-3,
+    b1: Hyperparameter = 0.9,
+    b2: Hyperparameter = 0.999,
+    eps: Numeric = 1e-8,
+    weight_decay: Hyperparameter = 1e-2,
+) -> Piece:
+    """Decays by 1e-2 unless told not to.
+
+    >>> adamw(0.1)
+    like.torch.adamw(0.1)
+    """
+    return _decoupled.adamw(learning_rate, b1, b2, eps, weight_decay=weight_decay)
 
 
 @piece
