@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from chex import Array, Numeric
 
+from gdo_optax import ranges
 from gdo_optax.arithmetic import as_dtype
 from gdo_optax.counting import Schedule, between, check_numbers
 
@@ -153,7 +154,7 @@ def one_cycle_three_phase(
     )
 
 
-def ranger21_schedule(learning_rate: Numeric, steps: int, b2: Numeric = 0.999) -> Schedule:
+def ranger21_schedule(learning_rate: Numeric | Schedule, steps: int, b2: Numeric = 0.999) -> Schedule:
     """Ranger21's schedule: an untuned linear warm-up, a plateau, and a straight warm-down to 3·10⁻⁵.
 
         α·t/W   up to t = W,   α   up to t = D,   then straight to 3·10⁻⁵ at t = steps, and no further;   t = count + 1
@@ -162,13 +163,13 @@ def ranger21_schedule(learning_rate: Numeric, steps: int, b2: Numeric = 0.999) -
     A rate that is not above 3·10⁻⁵ stays as it is.
 
     Args:
-        learning_rate: α ≥ 0, a number.
+        learning_rate: α ≥ 0, a number or a schedule of its own, which is warmed up and down.
         steps: the optimizer steps of the whole run, an integer ≥ 1.
         b2: Adam's, in [0, 1), a number.
 
     Raises:
         ValueError: a value outside its range.
-        TypeError: a schedule, or a traced value for steps or b2.
+        TypeError: a schedule or a traced value for steps or b2.
 
     Reference: L. Wright, N. Demeure (2021), "Ranger21: a synergistic deep learning optimizer", arXiv:2106.13731.
 
@@ -176,15 +177,21 @@ def ranger21_schedule(learning_rate: Numeric, steps: int, b2: Numeric = 0.999) -
     >>> [f"{rate(count):.6f}" for count in (999, 1999, 7199, 9999)]
     ['0.000500', '0.001000', '0.001000', '0.000030']
     """
-    check_numbers("ranger21_schedule", learning_rate=learning_rate, steps=steps, b2=b2)
-    if isinstance(steps, jax.core.Tracer) or isinstance(b2, jax.core.Tracer):
-        raise TypeError("ranger21_schedule: steps and b2 cannot be traced: they say when its phases end")
+    check_numbers("ranger21_schedule", steps=steps, b2=b2)
+    ranges.check("ranger21_schedule", {"learning_rate": learning_rate})
+    if isinstance(b2, jax.core.Tracer):
+        raise TypeError("ranger21_schedule: b2 cannot be traced: it says how long the warm-up is")
     up = math.ceil(round(2 / (1 - b2), 6))  # 2/(1 − 0.9) is more than 20
     up = math.floor(0.22 * steps) if up > 0.45 * steps else up
-    final = min(learning_rate, 3e-5) if isinstance(learning_rate, int | float) else jnp.minimum(learning_rate, 3e-5)
-    ends = (0, up, math.ceil(0.72 * steps), int(steps))
-    rates = (0.0, learning_rate, learning_rate, final)
-    return lambda count: _polygon(optax.safe_increment(jnp.asarray(count, int)), ends, rates)
+
+    def rate(count: Array) -> Array:
+        t = optax.safe_increment(jnp.asarray(count, int))
+        risen = _polygon(t, (0, up), (0.0, 1.0))
+        fallen = _polygon(t, (math.ceil(0.72 * steps), int(steps)), (0.0, 1.0))
+        alpha = as_dtype(learning_rate(count) if callable(learning_rate) else learning_rate, risen.dtype)
+        return risen * (1 - fallen) * alpha + fallen * jnp.minimum(alpha, 3e-5)
+
+    return rate
 
 
 def _pair(name: str, momenta: tuple[Numeric, Numeric]) -> tuple[Numeric, Numeric]:

@@ -29,7 +29,7 @@ class Entry(NamedTuple):
     `build` is the maker itself, or, where the maker needs more than a learning rate, the maker around a usual choice.
     `kind` is optimizer, wrapper, piece, schedule, problem or diagnostic; `needs` the extra argument that an update asks
     for. What does not race is too costly for it, or no method of its own. Where it is not `elementwise`, the step of
-    an element depends on the others of its array, or on its shape.
+    an element depends on the others of its array, or on its shape; where it is not `arraywise`, on the other arrays.
     """
 
     maker: Callable[..., Any]
@@ -39,6 +39,7 @@ class Entry(NamedTuple):
     needs: str = ""
     races: bool = True
     elementwise: bool = True
+    arraywise: bool = True
 
     def __call__(self, *args: Any, **settings: Any) -> Piece:
         """One with these settings."""

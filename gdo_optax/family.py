@@ -76,8 +76,13 @@ def _others(kind: str, *rows: tuple) -> tuple[Entry, ...]:
     return tuple(_entry(*row, kind=kind, races=False, elementwise=False) for row in rows)
 
 
-def _ranger21(learning_rate: Hyperparameter = 1e-3, steps: Numeric = 1000, **settings: Any) -> Piece:
-    return ranger21(learning_rate, steps, **settings)
+def _ranger21(
+    learning_rate: Hyperparameter = 1e-3,
+    steps: Numeric = 1000,
+    weight_decay: Hyperparameter = 1e-4,
+    norm_loss: Hyperparameter = 1e-4,
+) -> Piece:
+    return ranger21(learning_rate, steps, weight_decay=weight_decay, norm_loss=norm_loss)
 
 
 def _lookahead_adam(
@@ -140,7 +145,7 @@ _OPTIMIZERS = (
         "https://github.com/lessw2020/Ranger-Deep-Learning-Optimizer",
         elementwise=False,
     ),
-    _entry(ranger21, "Wright, Demeure", 2021, "arXiv:2106.13731", build=_ranger21, elementwise=False),
+    _entry(ranger21, "Wright, Demeure", 2021, "arXiv:2106.13731", build=_ranger21, elementwise=False, arraywise=False),
     _entry(nesterov_1983_backtracking, "Nesterov", 1983, "Soviet Math. Dokl. 27:372-376", needs="value_fn"),
     _entry(heun, "Su", 2018, "https://kexue.fm/archives/5879", needs="value_and_grad_fn"),
 )

@@ -66,7 +66,7 @@ RANGES = {
     "positive_negative_factor": Range(0, math.inf, "it is the weight of the negative momentum, such as 1"),
     "norm_loss": Range(0, math.inf, "it is the weight of the penalty, such as 1e-4", schedule=True),
     "eta": Range(0, math.inf, "it is the variance of the first step's noise, such as 0.01"),
-    "steps": Range(1, math.inf, "it counts the steps of the whole training", integer=True),
+    "steps": Range(1, math.inf, "it counts steps", integer=True, static=True),
     "step_size": Range(-math.inf, math.inf, "it is a factor", schedule=True),
     "constant": Range(-math.inf, math.inf, "it is a summand"),
     "power": Range(-math.inf, math.inf, "it is an exponent"),

@@ -78,7 +78,7 @@ def test_traced_hyperparameters_are_shown_by_type() -> None:
     assert seen == ["sgd(<traced float32>)"]
 
 
-SCHEDULES = ("nadam_momentum(…)", "geometric_decay(…)", "warm_restarts(…)")
+SCHEDULES = ("nadam_momentum(…)", "geometric_decay(…)", "warm_restarts(…)", "ranger21_schedule(…)")
 
 
 @pytest.mark.parametrize("entry", FAMILY)

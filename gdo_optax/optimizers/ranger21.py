@@ -46,7 +46,7 @@ def ranger21(
     axis. Read the slow weights φ with `eval_params`.
 
     Args:
-        learning_rate: α ≥ 0, such as 1e-3, a number; or a schedule, which takes the place of αₜ.
+        learning_rate: α ≥ 0, such as 1e-3, a number or a schedule: αₜ before it is warmed up and down.
         steps: of the whole training, an integer ≥ 1.
         b1: in [0, 1), a number.
         b2: in [0, 1), a number.
@@ -70,7 +70,6 @@ def ranger21(
     """
     if callable(b1):
         raise TypeError("ranger21: b1 cannot be a schedule: two averages share its square")
-    rate = learning_rate if callable(learning_rate) else ranger21_schedule(learning_rate, steps, b2)
     return chain(
         adaptive_grad_clip(),  # gₜ, clipped
         centralize(),  # − mean
@@ -83,7 +82,7 @@ def ranger21(
             decay=[recall("variance"), stable_weight_decay(weight_decay)],  # λ·θₜ₋₁/√(mean v̂ₜ)
         ),
         add_norm_loss(norm_loss, eps),  # + 2c·(1 − 1/‖θₜ₋₁‖)·θₜ₋₁
-        scale_by_learning_rate(rate),  # ·αₜ
+        scale_by_learning_rate(ranger21_schedule(learning_rate, steps, b2)),  # ·αₜ
         slow_weights(sync_period),  # φ
     )
 
