@@ -31,7 +31,7 @@ def learning_curves(path: Path, rows: list[Row], results: dict[str, Runs], ends:
     """Test accuracy over the steps, a panel for each method at its best rate, all others in grey behind."""
     accuracy = {r.optimizer: 100 * results[r.optimizer].accuracy[FACTORS.index(r.factor)] for r in rows if r.factor}
     with rc_context(STYLE):
-        figure = Figure(figsize=(16, 9), dpi=100, layout="constrained")
+        figure = _figure(rows)
         for axes, row in _panels(figure, rows):
             for other in accuracy.values():
                 axes.plot(ends, np.median(other, axis=0), color=GREY, linewidth=0.7, label="the other methods, medians")
@@ -47,7 +47,7 @@ def learning_curves(path: Path, rows: list[Row], results: dict[str, Runs], ends:
 def sensitivity(path: Path, rows: list[Row], results: dict[str, Runs], subject: str) -> None:
     """Test accuracy in the end over the learning rate, a panel for each method."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(16, 9), dpi=100, layout="constrained")
+        figure = _figure(rows)
         for axes, row in _panels(figure, rows):
             _rates(axes)
             axes.axvline(1, color="0.4", linewidth=1, linestyle="--", label="the paper's default")
@@ -82,10 +82,19 @@ def _ends(axes: Axes, score: np.ndarray) -> None:
             axes.annotate(str(count), (at, 20), (0, 7), textcoords="offset points", ha="center", color=RED)
 
 
+def _shape(rows: list[Row]) -> tuple[int, int]:
+    """Rows and columns of panels: six side by side still have room for their titles."""
+    columns = min(len(rows), 6)
+    return math.ceil(len(rows) / columns), columns
+
+
+def _figure(rows: list[Row]) -> Figure:
+    return Figure(figsize=(16, 2 + 2.1 * _shape(rows)[0]), dpi=100, layout="constrained")
+
+
 def _panels(figure: Figure, rows: list[Row]) -> Iterator[tuple[Axes, Row]]:
     """A panel for each row, with an axis of accuracy that stretches towards 100 %."""
-    columns = min(len(rows), math.ceil(math.sqrt(2 * len(rows))))
-    grid = figure.subplots(math.ceil(len(rows) / columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
+    grid = figure.subplots(*_shape(rows), sharex=True, sharey=True, squeeze=False).ravel()
     for axes in grid[len(rows) :]:
         axes.set_axis_off()
     for axes, row in zip(grid, rows, strict=False):
@@ -108,8 +117,8 @@ def _rates(axes: Axes) -> None:
 
 
 def _title(axes: Axes, row: Row, detail: str) -> None:
-    axes.set_title(row.optimizer, loc="left", fontweight="bold")
-    axes.set_title(detail, loc="right", color="0.3")
+    axes.set_title(row.optimizer, loc="left", fontweight="bold", fontsize=10)
+    axes.set_title(detail, loc="right", color="0.3", fontsize=9)
 
 
 def _finish(figure: Figure, title: str, xlabel: str, path: Path) -> None:

@@ -70,7 +70,7 @@ def parser() -> Parser:
     made.add_argument("--data", choices=SETS, default="digits", help="the data set (default: digits)")
     made.add_argument("--model", choices=MODELS, help="the network (default: conv for digits, else mlp)")
     made.add_argument("--optimizer", nargs="+", type=optimizer, metavar="NAME", help="only these (default: all)")
-    made.add_argument("--steps", type=positive, metavar="N", help="steps of a training (default: 400)")
+    made.add_argument("--steps", type=positive, metavar="N", help="steps of a training (default: 300)")
     made.add_argument("--batch-size", type=positive, default=64, metavar="N", help="examples in a step (default: 64)")
     made.add_argument("--seeds", type=positive, default=3, metavar="N", help="trainings at every rate (default: 3)")
     made.add_argument("--quick", action="store_true", help="under a minute: the mlp, 150 steps")
@@ -83,7 +83,7 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, Problem]:
     command = parser()
     args = command.parse_args(argv)
     args.model = args.model or ("conv" if args.data == "digits" and not args.quick else "mlp")
-    args.steps = args.steps or (150 if args.quick else 400)
+    args.steps = args.steps or (150 if args.quick else 300)
     args.optimizer = list(dict.fromkeys(args.optimizer or (entry for entry in family() if entry.races)))
     if args.model == "conv" and args.data != "digits":
         command.error(f"conv needs images and {args.data} has none: --model mlp")
