@@ -30,6 +30,7 @@ from gdo_optax.optimizers.momentum import aggmo, momentum, nesterov, nesterov_19
 from gdo_optax.optimizers.nadam import nadam
 from gdo_optax.optimizers.penalized import adagrad_mirror, adagrad_rda
 from gdo_optax.optimizers.ranger21 import ranger21
+from gdo_optax.optimizers.ranger_kin import ranger_qh, ranger_va
 from gdo_optax.optimizers.rectified import radam, ranger
 from gdo_optax.optimizers.rmsprop import rmsprop, rmsprop_centered, rmsprop_momentum, rmsprop_nesterov
 from gdo_optax.optimizers.sgdbound import sgdbound
@@ -165,6 +166,8 @@ __all__ = [
     "radam",
     "lookahead",
     "ranger",
+    "ranger_va",
+    "ranger_qh",
     "ranger21",
     "nesterov_1983_backtracking",
     "heun",

@@ -31,6 +31,7 @@ from gdo_optax.optimizers.momentum import aggmo, momentum, nesterov, nesterov_19
 from gdo_optax.optimizers.nadam import nadam
 from gdo_optax.optimizers.penalized import adagrad_mirror, adagrad_rda
 from gdo_optax.optimizers.ranger21 import ranger21
+from gdo_optax.optimizers.ranger_kin import ranger_qh, ranger_va
 from gdo_optax.optimizers.rectified import radam, ranger
 from gdo_optax.optimizers.rmsprop import rmsprop, rmsprop_centered, rmsprop_momentum, rmsprop_nesterov
 from gdo_optax.optimizers.sgdbound import sgdbound
@@ -91,6 +92,7 @@ def _lookahead_adam(
     return lookahead(adam(learning_rate), sync_period, slow_step_size)
 
 
+_WRIGHT = ("Wright", 2019, "https://github.com/lessw2020/Ranger-Deep-Learning-Optimizer")
 _POLYAK = ("Polyak", 1964, "doi:10.1016/0041-5553(64)90137-5")
 _SUTTON = ("Sutton", 1986, "Proc. 8th Annual Conference of the Cognitive Science Society")
 _QIAN = ("Qian", 1999, "doi:10.1016/S0893-6080(98)00116-6")
@@ -138,13 +140,9 @@ _OPTIMIZERS = (
     _entry(nnlamb, "You et al.", 2020, "arXiv:1904.00962", elementwise=False),
     _entry(radam, "Liu et al.", 2020, "arXiv:1908.03265"),
     _entry(lookahead, *_LOOKAHEAD, build=_lookahead_adam),
-    _entry(
-        ranger,
-        "Wright",
-        2019,
-        "https://github.com/lessw2020/Ranger-Deep-Learning-Optimizer",
-        elementwise=False,
-    ),
+    _entry(ranger, *_WRIGHT, elementwise=False),
+    _entry(ranger_va, *_WRIGHT),
+    _entry(ranger_qh, *_WRIGHT),
     _entry(ranger21, "Wright, Demeure", 2021, "arXiv:2106.13731", build=_ranger21, elementwise=False, arraywise=False),
     _entry(nesterov_1983_backtracking, "Nesterov", 1983, "Soviet Math. Dokl. 27:372-376", needs="value_fn"),
     _entry(heun, "Su", 2018, "https://kexue.fm/archives/5879", needs="value_and_grad_fn"),

@@ -197,6 +197,22 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         },
         {"learning_rate": falling, "b1": 0.0, "b2": 0.99, "threshold": 6.0},
     ],
+    "ranger_qh": [
+        {},
+        {
+            "learning_rate": 0.5, "b1": 0.8, "b2": 0.95, "nu1": 0.4, "nu2": 0.9, "eps": 1e-3,
+            "weight_decay": 0.1, "sync_period": 4, "slow_step_size": 0.8,
+        },
+        {"learning_rate": falling, "b1": 0.0, "nu1": 1.0, "sync_period": 1},
+    ],
+    "ranger_va": [
+        {},
+        {
+            "learning_rate": 0.5, "b1": 0.8, "b2": 0.95, "eps": 1e-3,
+            "weight_decay": 0.1, "sync_period": 4, "slow_step_size": 0.8,
+        },
+        {"learning_rate": falling, "b1": 0.0, "b2": 0.99, "threshold": 6.0},
+    ],
     "ranger21": [
         {"learning_rate": 1e-3, "steps": 1000},
         {

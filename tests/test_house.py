@@ -112,7 +112,7 @@ def test_all_that_is_imported_is_public() -> None:
 def test_names_are_unique_and_public() -> None:
     names = [entry.name for entry in family()]
     assert len({entry.name for entry in library()}) == len(library())
-    assert len(set(names)) == len(names) == 42
+    assert len(set(names)) == len(names) == 44
     assert all(getattr(gdo_optax, entry.name) is entry.maker for entry in library())
 
 

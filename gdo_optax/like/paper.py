@@ -16,6 +16,7 @@ from gdo_optax.optimizers.lookahead import adaptive_lookahead, lookahead
 from gdo_optax.optimizers.momentum import aggmo, nesterov_1983, sgd
 from gdo_optax.optimizers.penalized import adagrad_mirror, adagrad_rda
 from gdo_optax.optimizers.ranger21 import ranger21
+from gdo_optax.optimizers.ranger_kin import ranger_qh
 from gdo_optax.optimizers.rectified import ranger
 from gdo_optax.optimizers.rmsprop import rmsprop_centered, rmsprop_momentum, rmsprop_nesterov
 from gdo_optax.optimizers.signs import delta_bar_delta, hinton_gains, lion
@@ -67,6 +68,7 @@ SAME = (
     qhadam,
     ranger,
     ranger21,
+    ranger_qh,
     rmsprop_centered,
     rmsprop_momentum,
     rmsprop_nesterov,

@@ -14,7 +14,7 @@ from .momentum import aggmo, momentum, nesterov, nesterov_1983, sgd
 from .rectified import radam
 from .rmsprop import rmsprop, rmsprop_centered, rmsprop_momentum, rmsprop_nesterov
 from .signs import delta_bar_delta, hinton_gains, lion, rprop
-from .slow import lookahead, ranger, ranger21
+from .slow import lookahead, ranger, ranger21, ranger_qh, ranger_va
 
 
 __all__ = [
@@ -51,6 +51,8 @@ __all__ = [
     "radam",
     "ranger",
     "ranger21",
+    "ranger_qh",
+    "ranger_va",
     "rmsprop",
     "rmsprop_centered",
     "rmsprop_momentum",

@@ -108,6 +108,79 @@ def ranger(
     return step
 
 
+@oracle
+def ranger_qh(
+    learning_rate=1e-3,
+    b1=0.9,
+    b2=0.999,
+    nu1=0.7,
+    nu2=1.0,
+    eps=1e-8,
+    weight_decay=0.0,
+    sync_period=6,
+    slow_step_size=0.5,
+):
+    """Wright, RangerQH (2019): QHAdam (Ma, Yarats, arXiv:1810.06801) with decoupled decay, inside Lookahead."""
+    m = 0.0
+    v = 0.0
+    phi = None
+
+    def step(t, g, x):
+        nonlocal m, v, phi
+        if phi is None:
+            phi = x  # phi_0
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        d = (1 - nu1) * g + nu1 * m / (1 - b1**t)
+        s = np.sqrt((1 - nu2) * g**2 + nu2 * v / (1 - b2**t)) + eps
+        u = -rate(learning_rate, t) * (ratio(d, s) + weight_decay * x)
+        if t % sync_period == 0:
+            phi = phi + slow_step_size * (x + u - phi)
+            return phi - x
+        return u
+
+    return step
+
+
+@oracle
+def ranger_va(
+    learning_rate=1e-3,
+    b1=0.95,
+    b2=0.999,
+    eps=1e-5,
+    weight_decay=0.0,
+    threshold=5.0,
+    sync_period=6,
+    slow_step_size=0.5,
+):
+    """Wright, RangerVA (2019), as it is meant: RAdam on the largest v so far, with the softplus of its root for a
+    denominator (Tong et al., arXiv:1908.00700), decoupled decay, inside Lookahead."""
+    m = 0.0
+    v = 0.0
+    v_max = 0.0
+    phi = None
+
+    def step(t, g, x):
+        nonlocal m, v, v_max, phi
+        if phi is None:
+            phi = x  # phi_0
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        v_max = np.maximum(v_max, v)
+        d = m / (1 - b1**t)
+        rho_inf, rho = sma_lengths(b2, t)
+        if rho >= threshold:
+            root = np.sqrt(v_max / (1 - b2**t)) + eps
+            d = rectification(rho_inf, rho) * d / (np.logaddexp(0.0, 50 * root) / 50)
+        u = -rate(learning_rate, t) * (d + weight_decay * x)
+        if t % sync_period == 0:
+            phi = phi + slow_step_size * (x + u - phi)
+            return phi - x
+        return u
+
+    return step
+
+
 def unit_norm(z):
     """The norms over all axes but the last, which is the outputs; of a vector or a number the norm of the whole."""
     return np.sqrt(np.sum(z * z, axis=tuple(range(z.ndim - 1)) if z.ndim > 1 else None, keepdims=True))
