@@ -30,7 +30,7 @@ try:
 
     from benchmarks import plots, standings
     from benchmarks.problems import MODELS, SETS, Problem, batches, problem
-    from benchmarks.training import FACTORS, Runs, evaluations, train
+    from benchmarks.training import FACTORS, UNOPTIMIZED, Runs, evaluations, train
 except ModuleNotFoundError as error:
     package = (error.name or "").partition(".")[0]
     if package not in ("flax", "matplotlib", "rich", "sklearn"):
@@ -73,7 +73,7 @@ def parser() -> Parser:
     made.add_argument("--steps", type=positive, metavar="N", help="steps of a training (default: 300)")
     made.add_argument("--batch-size", type=positive, default=64, metavar="N", help="examples in a step (default: 64)")
     made.add_argument("--seeds", type=positive, default=3, metavar="N", help="trainings at every rate (default: 3)")
-    made.add_argument("--quick", action="store_true", help="under a minute: the mlp, 150 steps")
+    made.add_argument("--quick", action="store_true", help="under a minute: the mlp, 60 steps, not optimized")
     made.add_argument("--out", type=Path, default=Path("out/race"), metavar="FOLDER", help="default: out/race")
     return made
 
@@ -83,7 +83,7 @@ def arguments(argv: list[str] | None) -> tuple[argparse.Namespace, Problem]:
     command = parser()
     args = command.parse_args(argv)
     args.model = args.model or ("conv" if args.data == "digits" and not args.quick else "mlp")
-    args.steps = args.steps or (150 if args.quick else 300)
+    args.steps = args.steps or (60 if args.quick else 300)
     args.optimizer = list(dict.fromkeys(args.optimizer or (entry for entry in family() if entry.races)))
     if args.model == "conv" and args.data != "digits":
         command.error(f"conv needs images and {args.data} has none: --model mlp")
@@ -103,6 +103,7 @@ def compete(args: argparse.Namespace, made: Problem, results: dict[str, Runs], c
     """Runs one method after the other under a progress bar, until all are in `results` or an interrupt is caught."""
     left = Column(no_wrap=True, overflow="ellipsis", ratio=1)
     columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    options = UNOPTIMIZED if args.quick else None
     drawn = batches(len(made.data.train_x), args.steps, args.batch_size, args.seeds)
     with Progress(
         SpinnerColumn(), *columns, TextColumn("{task.fields[left]}", table_column=left), console=Console(stderr=True)
@@ -117,7 +118,7 @@ def compete(args: argparse.Namespace, made: Problem, results: dict[str, Runs], c
                 return
             names = ", ".join(other.name for other in args.optimizer[i + 1 :])
             bar.update(task, left=f"left: {names}" if names else "")
-            results[entry.name] = train(entry, made, drawn, functools.partial(say, entry.name))
+            results[entry.name] = train(entry, made, drawn, functools.partial(say, entry.name), options)
             bar.advance(task)
         bar.update(task, description="done")
 
@@ -171,7 +172,8 @@ def show(args: argparse.Namespace, made: Problem, rows: list[standings.Row], res
         f"{args.data}: {n} examples to train with, {test} to test, each {1 / test:.2%} of the accuracy; "
         f"{args.model} of {made.size} parameters; {args.steps} steps of batch {args.batch_size}\n"
         f"{len(FACTORS)} learning rates x {args.seeds} seeds: a method's {trainings} trainings run together, in one "
-        f"compiled scan;\nthe time per step is that scan's time / ({args.steps} x {trainings}), on this machine: "
+        f"compiled scan{', not optimized' if args.quick else ''};\n"
+        f"the time per step is that scan's time / ({args.steps} x {trainings}), on this machine: "
         f"{jax.default_backend()}, {os.cpu_count()} cores\n",
         highlight=False,
         soft_wrap=True,

@@ -343,7 +343,17 @@ def quadratic(params: Any) -> jax.Array:
     return sum(jnp.sum((p.astype(jnp.float32) - 1) ** 2) for p in jax.tree.leaves(params))
 
 
-def rollout(tx: optax.GradientTransformation, params: Any, grads: Any) -> Any:
+cheap_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+"""XLA as always, LLVM unoptimized: half the price, for what cannot tell a fused multiply and add from two roundings."""
+
+
+def jit_for(params: Any) -> Any:
+    """In double precision the roundings that LLVM saves are far below any tolerance."""
+    double = all(x.dtype == jnp.float64 for x in jax.tree.leaves(params))
+    return cheap_jit if double else jax.jit
+
+
+def rollout(tx: optax.GradientTransformation, params: Any, grads: Any, jit: Any = None) -> Any:
     """All updates of a run over the leading axis of `grads`, in one compiled scan."""
 
     def step(carry: tuple[Any, Any], g: Any) -> tuple[tuple[Any, Any], Any]:
@@ -351,7 +361,18 @@ def rollout(tx: optax.GradientTransformation, params: Any, grads: Any) -> Any:
         updates, state = tx.update(g, state, params)
         return (optax.apply_updates(params, updates), state), updates
 
-    return jax.jit(lambda p, s, g: jax.lax.scan(step, (p, s), g)[1])(params, tx.init(params), grads)
+    jit = jit or jit_for(params)
+    return jit(lambda p, s, g: jax.lax.scan(step, (p, s), g)[1])(params, tx.init(params), grads)
+
+
+def stacked(grads: list[Any]) -> Any:
+    """A list of trees as one tree, over whose leading axis `rollout` and scans go."""
+    return jax.tree.map(lambda *g: jnp.stack(g), *grads)
+
+
+def program(f: Any, *args: Any) -> str:
+    """What f consists of, before compiling, for such arguments: where the texts are the same, the numbers are."""
+    return str(jax.make_jaxpr(f)(*args))
 
 
 ALL = tuple(SHAPES)
@@ -371,7 +392,7 @@ def steps_of(dtype: Any = jnp.float32, steps: int = 8, names: tuple[str, ...] = 
 
 
 @functools.cache
-def step_of(name: str, **settings: Any) -> tuple[Piece, Any]:
+def step_of(name: str, jit: Any = jax.jit, **settings: Any) -> tuple[Piece, Any]:
     """A method, with its defaults but for the settings, and its jitted update and apply, compiled once in a process."""
     tx = get(name)(**settings)
 
@@ -379,13 +400,13 @@ def step_of(name: str, **settings: Any) -> tuple[Piece, Any]:
         updates, state = tx.update(grads, state, params)
         return optax.apply_updates(params, updates), state, updates
 
-    return tx, jax.jit(step)
+    return tx, jit(step)
 
 
 @functools.cache
 def plain(name: str, steps: int = 6, names: tuple[str, ...] = ALL) -> Any:
     """The parameters after the first steps of a method with its defaults."""
-    tx, step = step_of(name)
+    tx, step = step_of(name, cheap_jit)
     params = tree(names=names)
     state = tx.init(params)
     for g in steps_of(steps=steps, names=names):
@@ -393,13 +414,13 @@ def plain(name: str, steps: int = 6, names: tuple[str, ...] = ALL) -> Any:
     return params
 
 
-def run(tx: optax.GradientTransformation, params: Any, grads: list[Any], **extra: Any) -> tuple[Any, Any]:
+def run(tx: optax.GradientTransformation, params: Any, grads: list[Any]) -> tuple[Any, Any]:
     """Parameters and state after a few steps, one jitted call each."""
     state = tx.init(params)
 
-    @jax.jit
+    @cheap_jit
     def step(params: Any, state: Any, g: Any) -> tuple[Any, Any]:
-        updates, state = tx.update(g, state, params, **extra)
+        updates, state = tx.update(g, state, params)
         return optax.apply_updates(params, updates), state
 
     for g in grads:

@@ -1,5 +1,6 @@
 """What every method of the family keeps to, wherever it is used: one product over the family."""
 
+import functools
 import inspect
 from typing import Any
 
@@ -11,15 +12,46 @@ import optax
 import pytest
 
 import gdo_optax
-from gdo_optax.family import Entry
-from tests.catalogue import FAMILY, FEW, avals, plain, quadratic, rollout, run, step_of, steps_of, tree
+from gdo_optax.core import Piece
+from gdo_optax.family import Entry, get
+from tests.catalogue import (
+    FAMILY,
+    FEW,
+    avals,
+    cheap_jit,
+    plain,
+    program,
+    quadratic,
+    rollout,
+    run,
+    stacked,
+    step_of,
+    steps_of,
+    tree,
+)
 
 
 pytestmark = pytest.mark.parametrize("entry", FAMILY)
 
 
+gradient = jax.jit(jax.grad(quadratic))
+
+
 def close(a: Any, b: Any, rtol: float = 2e-6, atol: float = 1e-7) -> None:
     chex.assert_trees_all_close(a, b, rtol=rtol, atol=atol)
+
+
+@functools.cache
+def donating_step(name: str) -> tuple[Piece, Any, list[int]]:
+    """A method, its jitted update and apply, which take over what they get, and a mark for each of their traces."""
+    tx, traces = get(name)(), []
+
+    def step(params: Any, state: Any, g: Any) -> tuple[Any, Any, Any]:
+        traces.append(1)
+        updates, state = tx.update(g, state, params)
+        return optax.apply_updates(params, updates), state, updates
+
+    return tx, cheap_jit(step, donate_argnums=(0, 1)), traces
 
 
 def test_jit_equals_eager(entry: Entry) -> None:
@@ -35,9 +67,9 @@ def test_jit_equals_eager(entry: Entry) -> None:
 
 
 def test_scan_equals_loop(entry: Entry) -> None:
-    tx, step = step_of(entry.name)
+    tx, step = step_of(entry.name, cheap_jit)
     params, grads = tree(names=FEW), steps_of(steps=7, names=FEW)
-    scanned = rollout(tx, params, jax.tree.map(lambda *g: jnp.stack(g), *grads))
+    scanned = rollout(tx, params, stacked(grads), cheap_jit)
     state = tx.init(params)
     for t, g in enumerate(grads):
         params, state, updates = step(params, state, g)
@@ -45,21 +77,13 @@ def test_scan_equals_loop(entry: Entry) -> None:
 
 
 def test_nothing_changes_type_and_nothing_compiles_twice(entry: Entry) -> None:
-    tx, _ = step_of(entry.name)
-    params, grads = tree(), steps_of(steps=4)
-    traces = []
-
-    @jax.jit
-    def step(params: Any, state: Any, g: Any) -> tuple[Any, Any]:
-        traces.append(1)
-        return tx.update(g, state, params)
-
+    tx, step, traces = donating_step(entry.name)
+    params = tree()
     state = tx.init(params)
-    first = avals(state)
-    for g in grads:
-        updates, state = step(params, state, g)
-        assert avals(state) == first
-        assert avals(updates) == avals(params)
+    first = avals((params, state, params))
+    for g in steps_of(steps=4):
+        params, state, updates = step(params, state, g)
+        assert avals((params, state, updates)) == first
     assert len(traces) == 1
 
 
@@ -68,7 +92,7 @@ def test_float64_stays_float64(entry: Entry) -> None:
         tx = entry()
         params, [g] = tree(jnp.float64), steps_of(jnp.float64, steps=1)
         state = tx.init(params)
-        updates, after = jax.jit(tx.update)(g, state, params)
+        updates, after = jax.eval_shape(tx.update, g, state, params)
         assert avals(after) == avals(state)
         assert {u.dtype for u in jax.tree.leaves(updates)} == {jnp.dtype(jnp.float64)}
         kept = [a for a in jax.tree.leaves(state) if a.ndim]
@@ -81,14 +105,14 @@ def test_mixed_dtypes_keep_their_own(entry: Entry) -> None:
         params = {k: p.astype(dtypes[k]) for k, p in tree(jnp.float64).items()}
         tx = entry()
         state = tx.init(params)
-        updates, after = jax.jit(tx.update)(params, state, params)
+        updates, after = jax.eval_shape(tx.update, params, state, params)
         assert {k: u.dtype for k, u in updates.items()} == {k: jnp.dtype(d) for k, d in dtypes.items()}
         assert avals(after) == avals(state)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=["bf16", "f16"])
 def test_half_precision_computes_in_float32(entry: Entry, dtype: Any) -> None:
-    tx, step = step_of(entry.name)
+    tx, step = step_of(entry.name, cheap_jit)
     params = tree(dtype, FEW)
     wide = jax.tree.map(lambda p: p.astype(jnp.float32), params)
     state = wide_state = tx.init(params)
@@ -108,7 +132,7 @@ def test_half_precision_computes_in_float32(entry: Entry, dtype: Any) -> None:
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32], ids=["f16", "bf16", "f32"])
 def test_zero_gradients_move_nothing(entry: Entry, dtype: Any) -> None:
     decays = {"weight_decay", "norm_loss"} & set(inspect.signature(entry.build).parameters)
-    tx, step = step_of(entry.name, **dict.fromkeys(decays, 0.0))
+    tx, step = step_of(entry.name, cheap_jit, **dict.fromkeys(decays, 0.0))
     params, [g] = tree(dtype, FEW), steps_of(dtype, steps=1, names=FEW)
     nothing, state = jax.tree.map(jnp.zeros_like, params), tx.init(params)
     for _ in range(6):
@@ -144,7 +168,7 @@ def test_may_be_differentiated_where_there_was_no_gradient(entry: Entry) -> None
         updates, _ = tx.update(x, tx.init(params), params)
         return jnp.sum(updates**2)
 
-    chex.assert_tree_all_finite(jax.jit(jax.grad(size, (0, 1)))(jnp.float32(0.1), x))
+    chex.assert_tree_all_finite(cheap_jit(jax.grad(size, (0, 1)))(jnp.float32(0.1), x))
 
 
 def test_what_else_a_model_consists_of_passes(entry: Entry) -> None:
@@ -162,7 +186,7 @@ def test_the_state_is_sharded_as_the_parameters_are(entry: Entry) -> None:
         params = jax.device_put(jnp.ones((8, 4)), jax.sharding.PartitionSpec("x", "y"))
         tx = entry()
         state = tx.init(params)
-        _, after = jax.jit(tx.update)(params, state, params)
+        _, after = cheap_jit(tx.update)(params, state, params)
         assert jax.tree.map(jax.typeof, after) == jax.tree.map(jax.typeof, state)
 
 
@@ -182,20 +206,12 @@ def _counts(state: Any) -> list[jax.Array]:
 
 
 def test_may_be_donated_from_the_first_step(entry: Entry) -> None:
-    tx, step = step_of(entry.name)
-    params = tree()
+    tx, step, _ = donating_step(entry.name)
+    params, [g] = tree(), steps_of(steps=1)
     state = tx.init(params)
-    [g] = steps_of(steps=1)
-    expected, _, _ = step(params, state, g)
-
-    def donate(params: Any, state: Any, g: Any) -> tuple[Any, Any]:
-        updates, state = tx.update(g, state, params)
-        return optax.apply_updates(params, updates), state
-
-    donated = jax.jit(donate, donate_argnums=(0, 1))
-    after, _ = donated(params, state, g)
+    after, _, _ = step(params, state, g)
     assert all(p.is_deleted() for p in jax.tree.leaves((params, state)))
-    close(after, expected)
+    close(after, plain(entry.name, steps=1))
 
 
 def test_inside_optax_wrappers(entry: Entry) -> None:
@@ -218,14 +234,14 @@ def test_masked_leaves_stay(entry: Entry) -> None:
 
 
 def test_none_leaves_pass_through(entry: Entry) -> None:
-    tx, step = step_of(entry.name)
+    tx, step = step_of(entry.name, cheap_jit)
     params, [g] = tree(names=FEW), steps_of(steps=1, names=FEW)
     _, _, expected = step(params, tx.init(params), g)
     hole = {"layer": params, "frozen": None}
-    updates, _ = jax.jit(tx.update)({"layer": g, "frozen": None}, tx.init(hole), hole)
+    updates, _ = cheap_jit(tx.update)({"layer": g, "frozen": None}, tx.init(hole), hole)
     close(updates, {"layer": expected, "frozen": None})
     # a gradient may be missing where there is a parameter
-    updates, after = jax.jit(tx.update)({**g, "gain": None}, tx.init(params), params)
+    updates, after = cheap_jit(tx.update)({**g, "gain": None}, tx.init(params), params)
     if entry.arraywise:
         close(updates, {**expected, "gain": None})
     assert updates["gain"] is None
@@ -236,7 +252,7 @@ def test_multi_steps_accumulates_the_mean(entry: Entry) -> None:
     params, grads = tree(names=FEW), steps_of(steps=6, names=FEW)
     assert jnp.any(grads[0]["gain"] != grads[1]["gain"])
     pairs = [jax.tree.map(lambda a, b: (a + b) / 2, *pair) for pair in zip(grads[::2], grads[1::2], strict=True)]
-    tx, step = step_of(entry.name)
+    tx, step = step_of(entry.name, cheap_jit)
     big, state = params, tx.init(params)
     for g in pairs:
         big, state, _ = step(big, state, g)
@@ -269,15 +285,14 @@ def test_the_learning_rate_may_be_mapped_over(entry: Entry) -> None:
 
     def final(rate: jax.Array) -> Any:
         tx = entry(learning_rate=rate)
-        state = tx.init(params)
-        p = params
-        for g in grads:
-            updates, state = tx.update(g, state, p)
-            p = optax.apply_updates(p, updates)
-        return p
 
-    mapped = jax.jit(jax.vmap(final))(rates)
-    one = jax.jit(final)
+        def step(carry: tuple[Any, Any], g: Any) -> tuple[tuple[Any, Any], None]:
+            updates, state = tx.update(g, carry[1], carry[0])
+            return (optax.apply_updates(carry[0], updates), state), None
+
+        return jax.lax.scan(step, (params, tx.init(params)), stacked(grads))[0][0]
+
+    mapped, one = cheap_jit(jax.vmap(final))(rates), cheap_jit(final)
     for i, rate in enumerate(rates):
         close(jax.tree.map(lambda m, i=i: m[i], mapped), one(rate), rtol=1e-5)
     close(one(rates[0]), run(entry(learning_rate=1e-3), params, grads)[0], rtol=1e-5)
@@ -293,16 +308,19 @@ def test_a_schedule_is_evaluated_from_zero(entry: Entry) -> None:
         with pytest.raises(TypeError, match=f"{entry.name}: learning_rate cannot be a schedule: "):
             entry(learning_rate=halving)
         return
-    grads = jax.tree.map(lambda *g: jnp.stack(g), *grads)
-    scheduled, constant = (rollout(entry(learning_rate=rate), params, grads) for rate in (halving, 1e-2))
+    scheduled, constant = (
+        rollout(entry(learning_rate=rate), params, stacked(grads), cheap_jit) for rate in (halving, 1e-2)
+    )
     for k in params:
         close(scheduled[k][:2], constant[k][:2])
     assert any((scheduled[k][2] != constant[k][2]).any() for k in params)
 
 
 def test_extra_arguments_are_ignored(entry: Entry) -> None:
-    params, grads = tree(names=FEW), steps_of(steps=2, names=FEW)
-    close(run(entry(), params, grads, value=jnp.float32(1.0))[0], plain(entry.name, steps=2, names=FEW))
+    """They lead to the same program."""
+    tx, params = entry(), tree(names=FEW)
+    args = params, tx.init(params), params
+    assert program(functools.partial(tx.update, value=jnp.float32(1.0)), *args) == program(tx.update, *args)
 
 
 def test_abstract_parameters_make_the_same_state(entry: Entry) -> None:
@@ -332,17 +350,16 @@ def test_an_empty_tree_is_no_trouble(entry: Entry) -> None:
 def test_empty_and_single_arrays(entry: Entry) -> None:
     tx = entry()
     params = {"none": jnp.zeros((0, 3)), "one": jnp.ones((1, 1, 1)), "rank5": jnp.ones((1, 2, 1, 2, 2))}
-    updates, _ = jax.jit(tx.update)(params, tx.init(params), params)
+    updates, _ = cheap_jit(tx.update)(params, tx.init(params), params)
     chex.assert_trees_all_equal_shapes_and_dtypes(updates, params)
     chex.assert_tree_all_finite(updates)
 
 
 def test_goes_downhill(entry: Entry) -> None:
     params = tree()
-    grad = jax.jit(jax.grad(quadratic))
     tx, step = step_of(entry.name)
     p, state = params, tx.init(params)
     for _ in range(30):
-        p, state, _ = step(p, state, grad(p))
+        p, state, _ = step(p, state, gradient(p))
     assert quadratic(p) < quadratic(params)
     assert quadratic(gdo_optax.eval_params(state, p)) < quadratic(params)

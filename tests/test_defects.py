@@ -291,7 +291,7 @@ def test_radam_hides_no_root_of_a_negative() -> None:
 
     def end(b2: jax.Array) -> jax.Array:
         tx, x = g.radam(0.1, b2=b2), jnp.ones(2)
-        return jnp.sum(rollout(tx, x, jnp.array([[1.0, 2.0], [3.0, -1.0]] * 4))[-3:])
+        return jnp.sum(rollout(tx, x, jnp.array([[1.0, 2.0], [3.0, -1.0]] * 4), jax.jit)[-3:])
 
     with jax.enable_x64(True):
         points = jnp.array([0.99 - 1e-6, 0.99, 0.99 + 1e-6])

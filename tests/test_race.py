@@ -101,7 +101,7 @@ def test_a_disk_that_fills_up(tmp_path, monkeypatch, capsys):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(standings, "save", full)
-    assert race.main(["--data", "wine", "--optimizer", "sgd", "--steps", "5", "--out", str(tmp_path)]) == 2
+    assert race.main(["--data", "wine", "--optimizer", "sgd", "--quick", "--out", str(tmp_path)]) == 2
     streams = capsys.readouterr()
     assert "sgd" in streams.out
     assert streams.err.endswith("No space left on device\n")
@@ -123,7 +123,7 @@ def test_an_interrupt_keeps_what_has_finished(tmp_path, monkeypatch, capsys):
         return train(entry, *args)
 
     monkeypatch.setattr(race, "train", interrupted)
-    code, found = run(tmp_path, "--data", "wine", "--optimizer", "sgd", "lookahead", "--steps", "5")
+    code, found = run(tmp_path, "--data", "wine", "--optimizer", "sgd", "lookahead", "--quick")
     assert code == 130
     assert [row["optimizer"] for row in found["rows"]] == ["sgd"]
     assert "interrupted: 1 of 2 methods had finished" in capsys.readouterr().err
@@ -134,7 +134,7 @@ def test_a_huge_learning_rate_diverges(monkeypatch, tmp_path, capsys):
     huge = tuple(1e30 * factor for factor in training.FACTORS)
     for module in (training, standings, race, race.plots):
         monkeypatch.setattr(module, "FACTORS", huge)
-    code, found = run(tmp_path, "--data", "wine", "--optimizer", "sgd", "--steps", "10", "--seeds", "2")
+    code, found = run(tmp_path, "--data", "wine", "--optimizer", "sgd", "--quick", "--steps", "10", "--seeds", "2")
     assert code == 0
     assert [(row["diverged"], row["median"]) for row in found["rows"]] == [(14, None)]
     assert "diverged" in capsys.readouterr().out

@@ -88,6 +88,7 @@ def loop(loss: Callable, params: Any, batches: Any, rates: np.ndarray, maker: Ca
     """The losses and their averages, step by step in Python, the average as the weighted mean of all losses so far."""
     table = jnp.asarray(rates, jnp.float32)
     tx = maker(lambda count: table[count])
+    update = jax.jit(tx.update)
     state, losses, smoothed = tx.init(params), [], []
     value_and_grad = jax.jit(jax.value_and_grad(loss))
     for i in range(len(rates)):
@@ -97,7 +98,7 @@ def loop(loss: Callable, params: Any, batches: Any, rates: np.ndarray, maker: Ca
         smoothed.append(float(weights @ losses / weights.sum()))
         if not np.isfinite(losses[-1]) or losses[-1] > 4 * min(smoothed):
             break
-        updates, state = tx.update(grads, state, params)
+        updates, state = update(grads, state, params)
         params = optax.apply_updates(params, updates)
     return losses, smoothed
 

@@ -19,7 +19,7 @@ from gdo_optax.trees import path_name
 from gdo_optax.wrappers.layers import layerwise
 from gdo_optax.wrappers.restarts import is_first_moment
 from tests import oracles
-from tests.catalogue import falling, gradients, parameters, steps_of, tree
+from tests.catalogue import cheap_jit, falling, gradients, parameters, steps_of, tree
 from tests.oracles import layerwise as layers
 from tests.oracles import slow, wrappers
 from tests.oracles.wrappers import lazy_adam
@@ -42,7 +42,7 @@ def trajectory(tx: optax.GradientTransformation, params: Any, grads: Any, **extr
             return (params, state), (updates, params, g.eval_params(state, params))
 
         params, grads = (jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), t) for t in (params, grads))
-        out = jax.jit(lambda p, s, gs: jax.lax.scan(step, (p, s), gs)[1])(params, tx.init(params), grads)
+        out = cheap_jit(lambda p, s, gs: jax.lax.scan(step, (p, s), gs)[1])(params, tx.init(params), grads)
         return jax.tree.map(np.asarray, out)
 
 

@@ -1,7 +1,7 @@
 """Two gradients a step: sharpness-aware minimization and the extragradient method.
 
-The weights are a list of arrays and grad(xs) is the list of their gradients, or of any vector field. The loops return the
-list of the weights x_1, ..., x_steps, each a list of arrays.
+The weights are a list of arrays and grad(xs) is the list of their gradients, or of any vector field. The loops return
+the list of the weights x_1, ..., x_steps, each a list of arrays.
 """
 
 import numpy as np
@@ -16,8 +16,8 @@ def prepared(xs):
 
 
 def sam(grad, xs, steps, radius=0.05, inner=sgd, inner_settings=None):
-    """Foret, Kleiner, Mobahi, Neyshabur, ICLR 2021, arXiv:2010.01412, Algorithm 1 with p = 2: the inner method steps from
-    x with the gradient at x + rho g / ||g||, a norm over all arrays together; where g = 0 that is the one at x."""
+    """Foret, Kleiner, Mobahi, Neyshabur, ICLR 2021, arXiv:2010.01412, Algorithm 1 with p = 2: the inner method steps
+    from x with the gradient at x + rho g / ||g||, a norm over all arrays together; where g = 0 that is the one at x."""
     xs = prepared(xs)
     inner_steps = [inner.start(**(inner_settings or {})) for _ in xs]
     trajectory = []

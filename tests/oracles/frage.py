@@ -1,4 +1,4 @@
-"""FRAGE: Gong et al., NeurIPS 2018, arXiv:1809.06858. embedding is (V, d), popular (V,) says which words are frequent."""
+"""FRAGE: Gong et al., NeurIPS 2018, arXiv:1809.06858. embedding is (V, d), popular (V,) says which are frequent."""
 
 import numpy as np
 
@@ -12,10 +12,10 @@ def frequency_classes(counts, share=0.2):
 
 
 def frage_loss(embedding, popular, kernel, bias, strength=0.1, push="both"):
-    """(loss, d_embedding, d_kernel, d_bias) of the linear discriminator z = embedding kernel + bias, kernel (d,), bias a
-    number, whose sigmoid is the probability that a word is popular. The loss is the mean cross entropy of the popular
-    words plus that of the rare ones. Its discriminator descends; the embedding gets the gradient times -strength, or its
-    rare rows alone with push="rare"."""
+    """(loss, d_embedding, d_kernel, d_bias) of the linear discriminator z = embedding kernel + bias, kernel (d,), bias
+    a number, whose sigmoid is the probability that a word is popular. The loss is the mean cross entropy of the popular
+    words plus that of the rare ones. Its discriminator descends; the embedding gets the gradient times -strength, or
+    its rare rows alone with push="rare"."""
     assert push in ("both", "rare")
     E = np.asarray(embedding, dtype=np.float64)
     k = np.asarray(kernel, dtype=np.float64)

@@ -1,7 +1,7 @@
 """Weights of the losses of several tasks: GradNorm, dynamic averages, uncertainties, and conflicting gradients.
 
-losses are (n, T) and gradients a list of arrays (n, T, *shape): those of T tasks at n updates, given in advance. `shared`
-says of each array whether the norms and products are of it too, None that they are of all. Every loop returns
+losses are (n, T) and gradients a list of arrays (n, T, *shape): those of T tasks at n updates, given in advance.
+`shared` says of each array whether the norms and products are of it too, None that they are of all. Every loop returns
 (sums, weights): a list of arrays (n, *shape), sum_i w_i g_i, and the weights (n, T) that were used.
 """
 
@@ -127,8 +127,8 @@ def uncertainty_weights(losses, gradients, learning_rate=1e-3, b1=0.9, b2=0.999,
 
 
 def pcgrad(gradients, permutations, shared=None):
-    """Yu et al., NeurIPS 2020, arXiv:2001.06782, Algorithm 1. permutations[t, i], (n, T, T), is the order in which task i
-    meets the tasks at update t, itself included, which it passes by. The gradients outside `shared` are just added up.
+    """Yu et al., NeurIPS 2020, arXiv:2001.06782, Algorithm 1. permutations[t, i], (n, T, T), is the order in which
+    task i meets the tasks at update t, itself included, which it passes by. The gradients outside `shared` are just added up.
     The weights are those of the original gradients in the sum over the shared arrays, of any sign."""
     gradients = prepared(gradients)
     n, T = gradients[0].shape[:2]

@@ -1,7 +1,7 @@
 """Several workers that descend together: averages, elastic centres, parameter servers, gradients that come late.
 
-grad(worker, t, x) is the gradient of worker 0, 1, ... at the weights x at update t = 1, 2, ...; all workers start at x0,
-of any shape. Loops of several workers return (xs, centres): the weights of all workers, (steps, workers, *shape), and
+grad(worker, t, x) is the gradient of worker 0, 1, ... at the weights x at update t = 1, 2, ...; all workers start at
+x0, of any shape. Loops of several workers return (xs, centres): the weights of all workers, (steps, workers, *shape), and
 those that they share, (steps, *shape), after each update. Loops of one worker ask for grad(0, t, x) and return xs,
 (steps, *shape). `inner`, `outer` and `server` are methods of this package, each with its settings.
 """
@@ -56,10 +56,7 @@ def local_sgd(
             x[i] = x[i] + inner_steps[i](t, grad(i, t, x[i]), x[i])
         if t % sync_period == 0:
             mean = np.mean(x, axis=0)
-            if outer is None:
-                centre = mean
-            else:
-                centre = centre + outer_step(t // sync_period, centre - mean, centre)
+            centre = mean if outer is None else centre + outer_step(t // sync_period, centre - mean, centre)
             x = [centre] * workers
         xs.append(list(x))
         centres.append(centre)
@@ -68,7 +65,7 @@ def local_sgd(
 
 def easgd(grad, x0, workers, steps, learning_rate=0.01, moving_rate=0.9, sync_period=10):
     """Zhang, Choromanska, LeCun, NIPS 2015, arXiv:1412.6651, Algorithm 1 in the synchronous form of eqs. 5 and 6, where
-    alpha = beta / workers and t - 1 = 0, 1, ... counts: all pulls and gradients are at the weights before the update."""
+    alpha = beta / workers and t - 1 = 0, 1, ... counts: all pulls and gradients are at the weights of before."""
     x, centre = begin(x0, workers)
     alpha = moving_rate / workers
     xs, centres = [], []
@@ -118,8 +115,8 @@ def downpour(
     push_period=1,
     fetch_period=1,
 ):
-    """Dean et al., "Large scale distributed deep networks", NIPS 2012, Algorithm 7.1 with the workers in step: they push
-    after each push_period-th gradient, one after another, then fetch after each fetch_period-th. The server makes one
+    """Dean et al., "Large scale distributed deep networks", NIPS 2012, Algorithm 7.1 with the workers in step: they
+    push after each push_period-th gradient, one after another, then fetch after each fetch_period-th. The server makes one
     step with the sum that each worker has accrued; its t counts pushes. The centres are its weights."""
     x, centre = begin(x0, workers)
     accrued = [np.zeros_like(centre) for _ in range(workers)]
@@ -160,8 +157,8 @@ def delay(grad, x0, steps, delay, inner=sgd, inner_settings=None):
 
 def adaptive_revision(grad, x0, steps, delay, learning_rate=0.01, initial_accumulator_value=1.0):
     """McMahan, Streeter, "Delay-tolerant algorithms for asynchronous distributed online learning", NIPS 2014,
-    Algorithm AdaptiveRevision: every gradient comes with the sum g_bar of all that had been applied when its weights were
-    read. It is applied `delay` updates later; the first `delay` updates do nothing. 0 / 0 = 0 in g / sqrt(z)."""
+    Algorithm AdaptiveRevision: every gradient comes with the sum g_bar of all that had been applied when its weights
+    were read. It is applied `delay` updates later; the first `delay` updates do nothing. 0 / 0 = 0 in g / sqrt(z)."""
     x = np.asarray(x0, dtype=np.float64)
     g_bar = np.zeros_like(x)
     z = np.full_like(x, initial_accumulator_value)
