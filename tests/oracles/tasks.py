@@ -128,8 +128,8 @@ def uncertainty_weights(losses, gradients, learning_rate=1e-3, b1=0.9, b2=0.999,
 
 def pcgrad(gradients, permutations, shared=None):
     """Yu et al., NeurIPS 2020, arXiv:2001.06782, Algorithm 1. permutations[t, i], (n, T, T), is the order in which
-    task i meets the tasks at update t, itself included, which it passes by. The gradients outside `shared` are just added up.
-    The weights are those of the original gradients in the sum over the shared arrays, of any sign."""
+    task i meets the tasks at update t, itself included, which it passes by. The gradients outside `shared` are just
+    added up. The weights are those of the original gradients in the sum over the shared arrays, of any sign."""
     gradients = prepared(gradients)
     n, T = gradients[0].shape[:2]
     permutations = np.asarray(permutations)

@@ -1,8 +1,8 @@
 """Several workers that descend together: averages, elastic centres, parameter servers, gradients that come late.
 
 grad(worker, t, x) is the gradient of worker 0, 1, ... at the weights x at update t = 1, 2, ...; all workers start at
-x0, of any shape. Loops of several workers return (xs, centres): the weights of all workers, (steps, workers, *shape), and
-those that they share, (steps, *shape), after each update. Loops of one worker ask for grad(0, t, x) and return xs,
+x0, of any shape. Loops of several workers return (xs, centres): the weights of all workers, (steps, workers, *shape),
+and those that they share, (steps, *shape), after each update. Loops of one worker ask for grad(0, t, x) and return xs,
 (steps, *shape). `inner`, `outer` and `server` are methods of this package, each with its settings.
 """
 
@@ -116,8 +116,8 @@ def downpour(
     fetch_period=1,
 ):
     """Dean et al., "Large scale distributed deep networks", NIPS 2012, Algorithm 7.1 with the workers in step: they
-    push after each push_period-th gradient, one after another, then fetch after each fetch_period-th. The server makes one
-    step with the sum that each worker has accrued; its t counts pushes. The centres are its weights."""
+    push after each push_period-th gradient, one after another, then fetch after each fetch_period-th. The server makes
+    one step with the sum that each worker has accrued; its t counts pushes. The centres are its weights."""
     x, centre = begin(x0, workers)
     accrued = [np.zeros_like(centre) for _ in range(workers)]
     server_step = server.start(**(server_settings or {}))
