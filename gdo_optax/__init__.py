@@ -21,7 +21,7 @@ from gdo_optax.optimizers.adam import adam, adamax, qhadam
 from gdo_optax.optimizers.bounded import adabound, adaboundw, amsbound
 from gdo_optax.optimizers.convergent import adamnc, amsgrad
 from gdo_optax.optimizers.decoupled import adamw, adamwr, sgdw, sgdwr
-from gdo_optax.optimizers.evaluating import heun, nesterov_1983_backtracking
+from gdo_optax.optimizers.evaluating import extragradient, heun, nesterov_1983_backtracking, sam
 from gdo_optax.optimizers.factored import adafactor
 from gdo_optax.optimizers.lars import lars, lars_2017
 from gdo_optax.optimizers.layerwise import lamb, nlamb, nnlamb
@@ -73,6 +73,7 @@ from gdo_optax.pieces.units import (
     inverse_softplus_root,
     mean_of_all,
     normalize,
+    normalize_by_update_norm,
     positive_negative_momentum,
     scale_by_parameters,
     stable_weight_decay,
@@ -97,6 +98,7 @@ from gdo_optax.problems import (
     saddle,
 )
 from gdo_optax.restarts import normalized_weight_decay, restart_lengths, restarting_weight_decay, warm_restarts
+from gdo_optax.sampling import curriculum, shuffled
 from gdo_optax.schedules import (
     ahead,
     complement,
@@ -108,11 +110,12 @@ from gdo_optax.schedules import (
     relative_step,
     sutskever_momentum,
 )
+from gdo_optax.stopping import EarlyStopping, Stopping, early_stopping
 from gdo_optax.trees import excluding
 from gdo_optax.tuning import RangeTest, range_test
 from gdo_optax.warmups import linear_warmup, noam, untuned_exponential_warmup, untuned_linear_warmup
 from gdo_optax.wrappers.accumulation import accumulate
-from gdo_optax.wrappers.evaluations import gradient_ahead, scale_by_backtracking
+from gdo_optax.wrappers.evaluations import gradient_ahead, scale_by_backtracking, second, with_second_gradient
 from gdo_optax.wrappers.layers import layerwise
 from gdo_optax.wrappers.restarts import interpolate_state, restart_state
 from gdo_optax.wrappers.rows import lazy
@@ -171,6 +174,7 @@ __all__ = [
     "ranger21",
     "nesterov_1983_backtracking",
     "heun",
+    "extragradient",
     # Around a whole optimizer
     "accumulate",
     "adaptive_lookahead",
@@ -178,6 +182,7 @@ __all__ = [
     "layerwise",
     "lazy",
     "restart_state",
+    "sam",
     # Other people's numbers
     "like",
     # Combinators
@@ -213,6 +218,8 @@ __all__ = [
     # Pieces that evaluate the loss once more
     "gradient_ahead",
     "scale_by_backtracking",
+    "second",
+    "with_second_gradient",
     # Pieces that know the time
     "add_gradient_noise",
     "bias_correction",
@@ -242,6 +249,7 @@ __all__ = [
     "inverse_softplus_root",
     "mean_of_all",
     "normalize",
+    "normalize_by_update_norm",
     "reciprocal",
     "scale",
     "scale_by_learning_rate",
@@ -268,10 +276,15 @@ __all__ = [
     "timed",
     "weights",
     # Beside the update
+    "EarlyStopping",
     "RangeTest",
+    "Stopping",
+    "curriculum",
+    "early_stopping",
     "eval_params",
     "excluding",
     "range_test",
+    "shuffled",
     # Schedules
     "OneCycle",
     "ahead",

@@ -10,7 +10,8 @@ import numpy as np
 import optax
 from chex import ArrayTree
 
-from gdo_optax.arithmetic import wide_dtype
+from gdo_optax.arithmetic import norm, wide_dtype
+from gdo_optax.rows import Rows
 
 
 Mask: TypeAlias = Any | Callable[[Any], Any]
@@ -21,10 +22,17 @@ def absent(x: Any) -> bool:
     return x is None or isinstance(x, optax.MaskedNode)
 
 
+def is_rows(x: Any) -> bool:
+    """Whether x stands for a few rows of a table."""
+    return isinstance(x, Rows)
+
+
 def columns(tree: ArrayTree, *beside: ArrayTree) -> tuple[Any, list[tuple]]:
     """The structure of `tree`, and its leaves, each with what stands at the same place of the trees `beside` it."""
     structure: Any = jax.tree.structure(tree, is_leaf=absent)
-    leaves = jax.tree.leaves(tree, is_leaf=absent)
+    leaves = jax.tree.leaves(tree, is_leaf=lambda x: absent(x) or is_rows(x))
+    if any(map(is_rows, leaves)):
+        raise TypeError("Rows are updated by sparse_rows alone: wrap the whole optimizer, sparse_rows(adam(1e-3))")
     try:
         return structure, list(zip(leaves, *map(structure.flatten_up_to, beside), strict=True))
     except ValueError as error:
@@ -39,10 +47,12 @@ def each(f: Callable, tree: ArrayTree, *beside: ArrayTree) -> ArrayTree:
 
 def widened(tree: ArrayTree) -> ArrayTree:
     """The tree in at least float32; shapes stay shapes."""
-    return jax.tree.map(_wide, tree)
+    return jax.tree.map(_wide, tree, is_leaf=is_rows)
 
 
 def _wide(x: Any) -> Any:
+    if isinstance(x, Rows):
+        return Rows(x.indices, _wide(x.values))
     if callable(x) or isinstance(x, str) or (hasattr(x, "dtype") and not jnp.issubdtype(x.dtype, np.number)):
         return x  # what else a model consists of, as a function or a key
     dtype = wide_dtype(x)
@@ -51,9 +61,11 @@ def _wide(x: Any) -> Any:
 
 def rounded(tree: ArrayTree, like: ArrayTree) -> ArrayTree:
     """The tree in the dtypes of `like`, integers aside."""
-    return each(
-        lambda x, y: x.astype(y) if jnp.issubdtype(y, jnp.inexact) else x, tree, jax.tree.map(jnp.result_type, like)
-    )
+
+    def narrow(x: Any, y: Any) -> Any:
+        return x if absent(x) or not jnp.issubdtype(y, jnp.inexact) else x.astype(y)
+
+    return jax.tree.map(narrow, tree, jax.tree.map(jnp.result_type, like), is_leaf=absent)
 
 
 def selected(mask: Mask, tree: ArrayTree) -> ArrayTree:
@@ -97,6 +109,13 @@ def inverted(mask: Mask) -> Mask:
 def all_finite(tree: ArrayTree) -> Any:
     """Whether no array holds an infinity or a NaN, as one boolean array."""
     return jnp.all(jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)] or [True]))
+
+
+def global_norm(tree: ArrayTree) -> Any:
+    """‖x‖₂ over all elements of all arrays together, in the dtype of the widest; finite for finite arrays."""
+    norms = [norm(x) for x in jax.tree.leaves(tree)]
+    dtype = jnp.float64 if any(n.dtype == jnp.float64 for n in norms) else jnp.float32
+    return norm(jnp.stack([n.astype(dtype) for n in norms] or [jnp.zeros((), dtype)]))
 
 
 def _stand_in() -> Any:
@@ -158,8 +177,9 @@ def _names(path: tuple) -> tuple[str, ...]:
 
 
 def _mask_of(mask: Mask, tree: ArrayTree) -> Any:
-    # some model classes are trees that can be called: only a leaf is taken for a function
-    found = mask(tree) if callable(mask) and jax.tree_util.all_leaves([mask]) else mask
+    # some model classes are trees that can be called: only a leaf is taken for a function, which sees no Rows
+    whole = jax.tree.map(lambda x: x.values if isinstance(x, Rows) else x, tree, is_leaf=is_rows)
+    found = mask(whole) if callable(mask) and jax.tree_util.all_leaves([mask]) else mask
     for m in jax.tree.leaves(found):
         if not isinstance(m, bool | np.bool_):
             raise TypeError(f"mask: {m!r} is neither True nor False, nor a function of the tree that gives such a tree")

@@ -24,16 +24,17 @@ PACKAGE = ROOT / "gdo_optax"
 PUBLIC = {name: getattr(gdo_optax, name) for name in gdo_optax.__all__}
 BESIDE = [pytest.param(e, id=e.name) for e in library() if e.kind not in ("optimizer", "wrapper")]
 LAYERS = [
-    ["arithmetic", "ranges", "recipe"],
+    ["arithmetic", "ranges", "recipe", "rows"],
     ["counting", "problems", "damping", "trees"],
     ["schedules", "warmups", "restarts", "cycles"],
-    ["diagnostics", "core"],
+    ["diagnostics", "core", "stopping", "sampling"],
     ["makers"],
     ["combinators"],
     ["pieces"],
     ["wrappers"],
     ["optimizers"],
     ["like", "tuning", "entry"],
+    ["tasks", "frage"],
     ["family"],
     ["differences"],
     ["__init__", "__main__"],

@@ -1,13 +1,17 @@
-"""What looks at each output unit, or at all parameters together: the parts of Ranger21."""
+"""What looks at each output unit, or at all parameters together."""
+
+from typing import Any
 
 import jax.numpy as jnp
-from chex import Array, Numeric
+import optax
+from chex import Array, ArrayTree, Numeric
 
 from gdo_optax import arithmetic
 from gdo_optax.combinators import chain
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.core import Hyperparameter, Piece, assemble, piece
 from gdo_optax.makers import paired, pointwise, pooled, recurrent
 from gdo_optax.pieces.scales import inverse_root, scale
+from gdo_optax.trees import each, global_norm
 
 
 @piece
@@ -49,6 +53,25 @@ def normalize(eps: Numeric = 1e-8) -> Piece:
         return g * (1 / (arithmetic.norm(centered) / (g.size - 1) ** 0.5 + eps))
 
     return pointwise(normalized, eps=eps)
+
+
+@piece
+def normalize_by_update_norm() -> Piece:
+    """x ↦ x / ‖x‖, the norm over all arrays together; zeros stay.
+
+    As optax's of that name, without its ε.
+
+    >>> import jax.numpy as jnp
+    >>> normalize_by_update_norm().update([jnp.array([3.0]), jnp.array([4.0])], ())[0]
+    [Array([0.6], dtype=float32), Array([0.8], dtype=float32)]
+    """
+
+    def wide_update(x: ArrayTree, state: Any, params: Any = None, **_: Any) -> tuple[ArrayTree, Any]:
+        length = global_norm(x)
+        share = 1 / jnp.where(length > 0, length, 1)
+        return each(lambda a: share.astype(jnp.finfo(a.dtype).dtype) * a, x), state
+
+    return assemble(optax.init_empty_state, wide_update, remembers=False)
 
 
 @piece

@@ -1,6 +1,6 @@
 """Pieces that evaluate the loss or its gradient once more within a step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +9,9 @@ import optax
 from chex import Array, ArrayTree, Numeric
 
 from gdo_optax.arithmetic import norm, wide_dtype
+from gdo_optax.combinators import parallel
 from gdo_optax.core import Piece, assemble, piece
+from gdo_optax.recipe import show
 from gdo_optax.trees import absent, each, widened
 
 
@@ -44,6 +46,47 @@ def gradient_ahead() -> Piece:
         return each(lambda _, y: y, x, widened(gradient)), state
 
     return assemble(optax.init_empty_state, wide_update, remembers=False)
+
+
+def second(here: Array, there: Array) -> Array:
+    """The second of two arrays: a merge for `with_second_gradient`.
+
+    >>> second(jnp.zeros(1), jnp.ones(1))
+    Array([1.], dtype=float32)
+    """
+    return there
+
+
+@piece
+def with_second_gradient(
+    to: Sequence[optax.GradientTransformation], merge: Callable[[Array, Array], Array] = second
+) -> Piece:
+    """∇f(p) ↦ merge(∇f(p), ∇f(p + u)), u what the pieces `to` make of the first gradient.
+
+    The common form of methods with two gradients a step; they differ in where the second is taken, in what is made of
+    both, and in the optimizer that follows:
+
+        heun             to=[scale_by_learning_rate(α)], merge=mean_of
+        extragradient    to=[scale_by_learning_rate(α)]
+        sam              to=[normalize_by_update_norm(), scale(ρ)]
+
+    The update takes the extra argument `value_and_grad_fn`, see `gradient_ahead`. `merge` takes two arrays; the default
+    is the second gradient alone.
+
+    Raises TypeError for a `to` that is no list of pieces; ValueError in the update where there are no parameters or no
+    `value_and_grad_fn`.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import scale
+    >>> tx = with_second_gradient(to=[scale(-0.1)])
+    >>> square = jax.value_and_grad(lambda p: jnp.sum(p**2) / 2)
+    >>> tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)), jnp.array([2.0]), value_and_grad_fn=square)[0]
+    Array([1.8], dtype=float32)
+    """
+    if not isinstance(to, list | tuple) or isinstance(to, optax.GradientTransformation):
+        raise TypeError(f"to={show(to)} is not a list of pieces: [{show(to)}]")
+    return parallel(merge, here=[], there=[*to, gradient_ahead()])
 
 
 @piece
