@@ -1,0 +1,228 @@
+"""Around an optimizer: several workers that descend together, and gradients that come late."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from chex import Array, ArrayTree, Numeric
+
+from gdo_optax.arithmetic import wide_dtype
+from gdo_optax.combinators import chain, initial_state, parallel, run_update, single
+from gdo_optax.core import ITSELF, Hyperparameter, Piece, Timed, assemble, piece
+from gdo_optax.pieces.scales import scale_by_learning_rate
+from gdo_optax.pieces.workers import AxisName, fetch, parameter_server, synchronize
+from gdo_optax.trees import absent, columns, each
+
+
+class Delayed(NamedTuple):
+    """A count of updates (int32), the gradients that are under way, (delay, …) each, and the optimizer's state."""
+
+    count: Array
+    memory: ArrayTree
+    inner: Any
+
+
+@piece
+def local_sgd(
+    inner: optax.GradientTransformation,
+    sync_period: Numeric = 10,
+    outer: optax.GradientTransformation | None = None,
+    axis_name: AxisName = None,
+) -> Piece:
+    """Local SGD: every worker steps alone, and all meet at the mean of their weights every H-th update.
+
+        θᵢ ← inner(θᵢ; gᵢ)
+        θᵢ ← 1/N · Σⱼ θⱼ                                           when t is a multiple of H
+        θ̃ ← outer(θ̃) with the gradient θ̃ − 1/N · Σⱼ θⱼ,   θᵢ ← θ̃   where there is an outer method
+
+    A hundredth of the communication for H = 100. With `outer=momentum(α, β)` it is SlowMo (whose γ, divided out and
+    multiplied in again, cancels while the rate does not change), with `outer=nesterov(0.7, 0.9)` and an inner AdamW it
+    is DiLoCo, with `outer=sgd(α)` Lookahead over workers. The inner states stay the workers' own; `eval_params` reads
+    θ̃ where there is an outer method. One worker without one is the inner optimizer itself.
+
+    Args:
+        inner: any optax transformation.
+        sync_period: H, an integer ≥ 1.
+        outer: any optax transformation, or None for the plain mean; its counts count synchronisations.
+        axis_name: of the workers' axis under vmap, shard_map or pmap; None is one worker.
+
+    Raises:
+        ValueError: a value outside its range; in the update, no parameters or no such axis.
+        TypeError: an inner or outer that is no transformation.
+
+    Reference: S. U. Stich (2019), "Local SGD converges fast and communicates little", arXiv:1805.09767, Algorithm 1;
+    J. Wang et al. (2020), "SlowMo", arXiv:1910.00643, Algorithm 1; A. Douillard et al. (2023), "DiLoCo",
+    arXiv:2311.08105, Algorithm 1.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import sgd
+    >>> tx, p = local_sgd(sgd(0.5), sync_period=1, axis_name="workers"), jnp.zeros(2)
+    >>> jax.vmap(lambda g, p: tx.update(g, tx.init(p), p)[0], axis_name="workers")(jnp.array([2.0, 6.0]), p)
+    Array([-2., -2.], dtype=float32)
+    """
+    return chain(
+        inner,  # θᵢ
+        synchronize(sync_period, outer, axis_name),  # θ̃
+    )
+
+
+@piece
+def downpour(
+    inner: optax.GradientTransformation,
+    learning_rate: Hyperparameter = 0.01,
+    push_period: Numeric = 1,
+    fetch_period: Numeric = 1,
+    axis_name: AxisName = None,
+) -> Piece:
+    """Downpour SGD: workers descend alone, push their gradients to a server now and then, and fetch its weights.
+
+        aᵢ ← aᵢ + gᵢ,   θᵢ ← θᵢ − α·gᵢ
+        θ̃ ← inner(θ̃; aᵢ) for i = 1, …, N,   aᵢ ← 0        when t is a multiple of push_period
+        θᵢ ← θ̃                                              when t is a multiple of fetch_period
+
+    The paper's server runs Adagrad, which its authors found to make the method robust. Here the workers are in step
+    and push in their order, where the paper's come as they please; between pushes nothing is sent. Every worker keeps a
+    copy of the server, whose weights `eval_params` reads. One worker that pushes and fetches in every update is `inner`
+    itself.
+
+    Args:
+        inner: the server's method, any optax transformation; its counts and schedules count pushed sums.
+        learning_rate: α ≥ 0 of the workers' own steps, a number or a schedule.
+        push_period: an integer ≥ 1.
+        fetch_period: an integer ≥ 1.
+        axis_name: of the workers' axis under vmap, shard_map or pmap; None is one worker.
+
+    Raises:
+        ValueError: a value outside its range; in the update, no parameters or no such axis.
+        TypeError: an inner that is no transformation.
+
+    Reference: J. Dean et al. (2012), "Large scale distributed deep networks", NIPS, section 4.1 and Algorithm 7.1.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import adagrad
+    >>> tx, p = downpour(adagrad(0.5), 0.1, axis_name="workers"), jnp.zeros(2)
+    >>> jax.vmap(lambda g, p: tx.update(g, tx.init(p), p)[0], axis_name="workers")(jnp.array([3.0, 4.0]), p)
+    Array([-0.9, -0.9], dtype=float32)
+    """
+    return parallel(
+        _last,
+        server=[parameter_server(inner, push_period, axis_name)],  # aᵢ, θ̃ − θᵢ
+        worker=[scale_by_learning_rate(learning_rate), fetch("server", fetch_period)],  # −α·gᵢ, or θ̃ − θᵢ
+    )
+
+
+def _last(server: Array, worker: Array) -> Array:
+    return worker
+
+
+@piece
+def delay(inner: optax.GradientTransformation, delay: int) -> Piece:
+    """Stale gradients: update t steps with the gradient of update t − d, as one of many workers would.
+
+        θₜ = inner(θₜ₋₁; gₜ₋d)        t > d;   θₜ = θ₀ before
+
+    What asynchronous training costs, on one machine: d is how many updates the others have made between reading the
+    weights and writing the step. The inner optimizer waits for the first gradient; its own terms, such as a decay, are
+    taken at the weights of now. d words of state per parameter; d = 0 is the inner optimizer itself.
+
+    Args:
+        inner: any optax transformation.
+        delay: d, an integer ≥ 0.
+
+    Raises:
+        ValueError: a value outside its range.
+        TypeError: an inner that is no transformation; a traced delay.
+
+    Reference: H. B. McMahan, M. Streeter (2014), "Delay-tolerant algorithms for asynchronous distributed online
+    learning", NIPS, section 2.
+
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import sgd
+    >>> tx, p = delay(sgd(1.0), 1), jnp.zeros(1)
+    >>> first, state = tx.update(jnp.array([2.0]), tx.init(p))
+    >>> first, tx.update(jnp.array([3.0]), state)[0]
+    (Array([0.], dtype=float32), Array([-2.], dtype=float32))
+    """
+    if delay == 0:
+        return chain(inner)
+    inner = single(inner)
+
+    def init(params: ArrayTree) -> Delayed:
+        return Delayed(jnp.zeros((), jnp.int32), _slots(params, int(delay)), initial_state(inner, params))
+
+    def wide_update(x: ArrayTree, state: Delayed, params: Any = None, **extra: Any) -> tuple[ArrayTree, Delayed]:
+        slot = state.count % int(delay)
+        late = each(lambda x, m: jax.lax.dynamic_index_in_dim(m, slot, keepdims=False).astype(x.dtype), x, state.memory)
+        memory = each(lambda m, x: m if absent(x) else m.at[slot].set(x.astype(m.dtype)), state.memory, x)
+
+        def step(kept: Any) -> tuple[ArrayTree, Any]:
+            return run_update(inner, late, kept, params, **extra)
+
+        def wait(kept: Any) -> tuple[ArrayTree, Any]:
+            return each(jnp.zeros_like, late), kept
+
+        y, kept = jax.lax.cond(state.count >= int(delay), step, wait, state.inner)
+        return y, Delayed(optax.safe_increment(state.count), memory, kept)
+
+    return assemble(init, wide_update, body=ITSELF)
+
+
+@piece
+def random_delay(max_delay: int, seed: Numeric = 0) -> Piece:
+    """Every coordinate of the gradient arrives by itself, 0, 1, … or D updates late; what arrives together is added up.
+
+        yₜ[c] = Σ { gₛ[c] : s + dₛ[c] = t },   dₛ[c] uniform on 0, …, D
+
+    How processors that write to the same memory without locks see each other's steps: late, and not as a whole. The
+    delays are drawn anew from `seed`, the count and the array's place in the tree. Give workers seeds of their own.
+    D + 1 words of state per parameter.
+
+    Args:
+        max_delay: D, an integer ≥ 0.
+        seed: an integer.
+
+    Raises:
+        ValueError: a value outside its range.
+        TypeError: a traced max_delay.
+
+    B. Recht, C. Re, S. Wright, F. Niu (2011), "Hogwild!: a lock-free approach to parallelizing stochastic gradient
+    descent", arXiv:1106.5730, section 4.
+
+    >>> import jax.numpy as jnp
+    >>> tx, g = random_delay(max_delay=1), jnp.ones(5)
+    >>> now, state = tx.update(g, tx.init(g))
+    >>> late, _ = tx.update(0 * g, state)
+    >>> now + late
+    Array([1., 1., 1., 1., 1.], dtype=float32)
+    """
+    slots = int(max_delay) + 1
+
+    def init(params: ArrayTree) -> Timed:
+        return Timed(jnp.zeros((), jnp.int32), _slots(params, slots))
+
+    def wide_update(x: ArrayTree, state: Timed, params: Any = None, **_: Any) -> tuple[ArrayTree, Timed]:
+        key = jax.random.fold_in(jax.random.key(seed), state.count)
+        now = state.count % slots
+
+        def leaf(i: int, x: Array, m: Array) -> tuple[Array, Array]:
+            if absent(x):
+                return x, m
+            late = jax.random.randint(jax.random.fold_in(key, i), x.shape, 0, slots, jnp.int32)
+            place = jnp.arange(slots, dtype=jnp.int32).reshape(-1, *[1] * x.ndim)
+            m = m + jnp.where(place == (now + late)[None] % slots, x.astype(m.dtype)[None], 0)
+            return m[now].astype(x.dtype), m.at[now].set(0)
+
+        structure, rows = columns(x, state.memory)
+        out = [leaf(i, *row) for i, row in enumerate(rows)]
+        y, memory = (structure.unflatten([o[k] for o in out]) for k in (0, 1))
+        return y, Timed(optax.safe_increment(state.count), memory)
+
+    return assemble(init, wide_update)
+
+
+def _slots(params: ArrayTree, number: int) -> ArrayTree:
+    """Zeros for so many gradients."""
+    return jax.tree.map(lambda p: jnp.zeros_like(p, dtype=wide_dtype(p), shape=(number, *jnp.shape(p))), params)
