@@ -132,8 +132,9 @@ def pcgrad(tasks: int = 2, seed: Numeric = 0, shared: Shared = None) -> Piece:
         return Timed(jnp.zeros((), jnp.int32))
 
     def rule(memory: Timed, losses: Array, gradients: list[Array]) -> tuple[Array, Timed]:
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), memory.count), tasks)
-        orders = jax.vmap(lambda key: jax.random.permutation(key, tasks))(keys)
+        key = jax.random.fold_in(jax.random.key(seed), memory.count)
+        everyone = jnp.broadcast_to(jnp.arange(tasks), (tasks, tasks))
+        orders = jax.random.permutation(key, everyone, axis=1, independent=True)  # a row for each task
         shares = jax.vmap(_surgery, (0, 0, None))(jnp.arange(tasks), orders, products(gradients, tasks))
         return jnp.sum(shares, 0), Timed(optax.safe_increment(memory.count))
 
