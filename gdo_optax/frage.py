@@ -146,7 +146,7 @@ def discriminator(features: int, hidden: Sequence[int] = ()) -> Discriminator:
     def apply(params: ArrayTree, embedding: Array) -> Array:
         h = embedding
         for i, layer in enumerate(params):
-            dtype = jnp.promote_types(wide_dtype(h), wide_dtype(layer["kernel"]))
+            dtype = np.promote_types(wide_dtype(h), wide_dtype(layer["kernel"]))
             kernel, bias = layer["kernel"].astype(dtype), layer["bias"].astype(dtype)
             h = (jax.nn.relu(h) if i else h).astype(dtype) @ kernel
             h = h + jnp.broadcast_to(bias, h.shape)
@@ -168,14 +168,15 @@ def frage_loss(
         θ_D descends on L_D,   E on L_task − λ·L_D
 
     What is returned is L_D, seen through `reverse_gradient`: minimising L_task + frage_loss over all parameters with
-    one optimizer, or with `adversarial`, is the whole game. Both classes count the same. The value rises towards 2·log 2,
-    where the adversary knows nothing. The authors' language models push the rare words alone (`push="rare"`) with
-    λ = 0.02, and step in turns. With a tied softmax the output layer is pushed too.
+    one optimizer, or with `adversarial`, is the whole game. Both classes count the same. The value is 2·log 2 where
+    the adversary knows nothing. The authors' language models push the rare words alone (`push="rare"`) with λ = 0.02,
+    and step in turns. With a tied softmax the output layer is pushed too.
 
     Args:
         embedding: E, (V, d), the whole table.
         popular: (V,) booleans, as `frequency_classes` returns them.
-        logits_of: embedding (V, d) ↦ z (V,), such as `functools.partial(judge.apply, params["discriminator"])`.
+        logits_of: embedding (V, d), in at least float32, ↦ z (V,), such as
+            `functools.partial(judge.apply, params["discriminator"])`.
         strength: λ ≥ 0, a number.
         push: "both", or "rare" for rare words' gradients alone.
 
@@ -199,9 +200,10 @@ def frage_loss(
     if push not in ("both", "rare"):
         raise ValueError(f'frage_loss: push={push!r} is neither "both" nor "rare"')
     popular = _classes("frage_loss", embedding, popular, least=1)
-    judged = reverse_gradient(embedding, strength)
+    wide = embedding.astype(wide_dtype(embedding))
+    judged = reverse_gradient(wide, strength)
     if push == "rare":
-        judged = jnp.where(popular[:, None], jax.lax.stop_gradient(embedding), judged)
+        judged = jnp.where(popular[:, None], jax.lax.stop_gradient(wide), judged)
     logits = logits_of(judged)
     if logits.shape != popular.shape:
         raise ValueError(f"frage_loss: logits_of returns {logits.shape}, not one logit a word, {popular.shape}")
