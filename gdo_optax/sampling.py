@@ -92,7 +92,7 @@ def curriculum(difficulty: Array, batch_size: int, pace: Schedule, seed: Numeric
         count = jnp.asarray(count, jnp.int32)
         n = jnp.ceil(jnp.clip(jnp.asarray(pace(count), float), 0, 1) * examples)
         lots = jax.random.uniform(_key(seed, count), (examples,))
-        lots = jnp.where(jnp.arange(examples) < jnp.maximum(n, batch_size).astype(jnp.int32), lots, 2)
+        lots = jnp.where(jnp.arange(examples) < n.astype(jnp.int32), lots, 2)  # the others follow in their order
         return jnp.asarray(order)[jnp.argsort(lots)[:batch_size]]
 
     return indices

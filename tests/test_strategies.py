@@ -125,6 +125,8 @@ def test_a_curriculum_begins_with_what_is_easy() -> None:
 def test_a_curriculum_never_has_fewer_than_a_batch() -> None:
     batches = g.curriculum(np.arange(9), 4, pace=lambda count: 0.0)
     assert sorted(batches(0).tolist()) == [0, 1, 2, 3]
+    share = g.curriculum(np.arange(10), 1, pace=lambda count: 0.35)  # 3.5 of 10 examples are 4
+    assert {int(share(count)[0]) for count in range(60)} == {0, 1, 2, 3}
     tied = g.curriculum(np.zeros(9), 4, pace=lambda count: 0.0)
     assert sorted(tied(0).tolist()) == [0, 1, 2, 3]
 
