@@ -1,0 +1,194 @@
+"""An optimizer of large tables that reads and writes only the rows of a batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from chex import Array, ArrayTree
+
+from gdo_optax.combinators import initial_state, run_update, single
+from gdo_optax.core import ITSELF, Piece, assemble, piece
+from gdo_optax.recipe import show
+from gdo_optax.rows import Rows, summed, taken
+from gdo_optax.trees import absent, is_rows, of_parameters, path_name
+
+
+@piece
+def sparse_rows(inner: optax.GradientTransformation, counts: str = "global") -> Piece:
+    """Sparse rows: `lazy(inner)` of gradients that are `Rows`, at a cost that does not grow with the table.
+
+        I = {i : Σⱼ gⱼ ≠ 0 over the values gⱼ of index i}      the touched rows, at most k
+        θᵢ, mᵢ, vᵢ ← inner                                      for i in I, gathered and scattered back
+        θᵢ, mᵢ, vᵢ   unchanged                                  elsewhere, not even read
+
+    For embeddings, of which a batch reads few rows. The updates of a gradient of `Rows` are `Rows`, which
+    `optax.apply_updates` adds in place where the parameters are donated; dense gradients in the same tree are updated
+    densely. The state is that of `inner`. A row is table[i], also of a table with more axes or with one.
+
+    With counts="global" t is the number of the update, as in TensorFlow's LazyAdam, and the result is bit for bit that
+    of `lazy` for a table (V, features). With counts="row" every row has a state of its own, and so a count: t is how
+    often the row has been touched, so that a rare word's first step is as large as a frequent one's. There dense arrays,
+    too, are rows along their first axis, and what `inner` computes over an array it computes over a row.
+
+    With counts="global" a norm or mean that `inner` takes over an array (clipping, LAMB) is one over its touched rows.
+    An inner that remembers arrays of another shape than the table's (Adafactor) takes counts="row".
+
+    Args:
+        inner: any optax transformation.
+        counts: "global" or "row".
+
+    Raises:
+        ValueError: other counts; rows that do not fit their table; memories of another shape; no parameters.
+        TypeError: an inner that is no transformation; indices that are no integers.
+
+    Reference: TensorFlow Addons, LazyAdam; J. Su (2019), "Lazy optimizers", https://kexue.fm/archives/6869; counts of
+    rows as in T. Dozat's NadamOptimizer.
+
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import momentum
+    >>> tx, table = sparse_rows(momentum(1.0, 0.5)), jnp.zeros((1000, 1))
+    >>> gradient = Rows(jnp.array([7, 7]), jnp.array([[1.0], [2.0]]))
+    >>> _, state = tx.update(gradient, tx.init(table), table)
+    >>> updates, state = tx.update(gradient, state, table)
+    >>> (table + updates)[6:9]
+    Array([[ 0. ],
+           [-4.5],
+           [ 0. ]], dtype=float32)
+    """
+    inner = single(inner)
+    if counts not in ("global", "row"):
+        raise ValueError(f'sparse_rows: counts={counts!r} is neither "global" nor "row"')
+    return _together(inner) if counts == "global" else _by_row(inner)
+
+
+def _together(inner: optax.GradientTransformation) -> Piece:
+    """One state of the whole tree; the inner update sees the touched rows as small tables."""
+
+    def init(params: ArrayTree) -> Any:
+        return initial_state(inner, params)
+
+    def row_by_row(table: Array, memory: Any) -> None:
+        for m in jax.tree.leaves(memory):
+            if m.shape != table.shape:
+                raise ValueError(
+                    f"sparse_rows: {show(inner)} remembers {m.shape} of a table {table.shape}, not row by row: "
+                    'take counts="row" or a dense gradient'
+                )
+
+    def wide_update(x: ArrayTree, kept: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
+        if not any(map(is_rows, _leaves(x))):
+            return run_update(inner, x, kept, params, **extra)
+        x = _touched(x, params)
+        at = _where_rows(lambda g: g.indices, lambda g: None, x)
+        of_parameters(init, row_by_row, _where_rows(lambda g, p: p, lambda g, p: None, x, params), kept)
+        small = of_parameters(init, _get, at, kept)
+        values = _where_rows(lambda g: g.values, lambda g: g, x)
+        rows = _where_rows(lambda g, p: taken(p, g.indices), lambda g, p: p, x, params)
+        values, small, rows = jax.lax.optimization_barrier((values, small, rows))
+        y, new = jax.lax.optimization_barrier(run_update(inner, values, small, rows, **extra))
+        y = _where_rows(lambda g, u: Rows(g.indices, u), lambda g, u: u, x, y)
+        return y, of_parameters(init, _put, at, new, kept)
+
+    return assemble(init, wide_update, body=ITSELF)
+
+
+def _by_row(inner: optax.GradientTransformation) -> Piece:
+    """A state of its own for every row of every array, as if the row were the only parameter."""
+
+    def init(params: ArrayTree) -> Any:
+        structure, leaves = jax.tree.structure(params, is_leaf=absent), _leaves(params)
+
+        def first(i: int, p: Any) -> Any:
+            return p if absent(p) else _of_rows(p)(lambda row: initial_state(inner, _alone(structure, i, row)))(p)
+
+        return structure.unflatten([first(i, p) for i, p in enumerate(leaves)])
+
+    def wide_update(x: ArrayTree, kept: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
+        x = _touched(x, params)
+        structure: Any = jax.tree.structure(x, is_leaf=_leaf)
+
+        def leaf(i: int, g: Any, states: Any, p: Any) -> tuple[Any, Any]:
+            def one(g: Array, s: Any, p: Any) -> tuple[Array, Any]:
+                y, new = run_update(inner, _alone(structure, i, g), s, _alone(structure, i, p), **extra)
+                return structure.flatten_up_to(y)[i], new
+
+            if absent(g):
+                return g, states
+            if not is_rows(g):
+                return _of_rows(g)(one)(g, states, p)
+            y, new = jax.vmap(one)(g.values, _get(g.indices, states), taken(p, g.indices))
+            return Rows(g.indices, y), _put(g.indices, new, states)
+
+        leaves = _leaves(x)
+        beside = [None] * len(leaves) if params is None else structure.flatten_up_to(params)
+        rows = zip(leaves, structure.flatten_up_to(kept), beside, strict=True)
+        out = [leaf(i, *row) for i, row in enumerate(rows)]
+        return structure.unflatten([y for y, _ in out]), structure.unflatten([s for _, s in out])
+
+    return assemble(init, wide_update, body=ITSELF)
+
+
+def _of_rows(x: Array) -> Callable:
+    """What makes a function of a row one of all rows of x; a number has none."""
+    return jax.vmap if jnp.ndim(x) else lambda f: f
+
+
+def _alone(structure: Any, place: int, x: Any) -> Any:
+    """A tree of the structure with x in its place and nothing else."""
+    if x is None:
+        return None
+    return structure.unflatten([x if i == place else optax.MaskedNode() for i in range(structure.num_leaves)])
+
+
+def _touched(x: ArrayTree, params: Any) -> ArrayTree:
+    """The gradients, every `Rows` summed and without the rows whose sum is 0."""
+
+    def touched(path: tuple, g: Any, p: Any) -> Any:
+        if not is_rows(g):
+            return g
+        _check(path_name(path), g, p)
+        rows = summed(g, len(p))
+        moving = jnp.any(rows.values != 0, tuple(range(1, rows.values.ndim)))
+        return Rows(jnp.where(moving, rows.indices, len(p)), rows.values)
+
+    if params is None:
+        if any(map(is_rows, _leaves(x))):
+            raise ValueError("sparse_rows reads the rows of the parameters: call update(updates, state, params)")
+        return x
+    return jax.tree.map_with_path(touched, x, params, is_leaf=_leaf)
+
+
+def _check(name: str, rows: Rows, table: Any) -> None:
+    k, rest = jnp.shape(rows.indices), jnp.shape(table)[1:]
+    if not jnp.issubdtype(jnp.result_type(rows.indices), jnp.integer):
+        raise TypeError(f"sparse_rows: the indices of {name!r} are {rows.indices.dtype}: give integers")
+    if len(k) != 1 or jnp.shape(rows.values) != (*k, *rest):
+        raise ValueError(
+            f"sparse_rows: {name!r} is a table {jnp.shape(table)}, but has indices {k} and values "
+            f"{jnp.shape(rows.values)}: give (k,) and {('k', *rest)}".replace("'k'", "k")
+        )
+
+
+def _get(indices: Array, memory: Any) -> Any:
+    """The rows of whatever is remembered."""
+    return jax.tree.map(lambda m: taken(m, indices), memory)
+
+
+def _put(indices: Array, new: Any, old: Any) -> Any:
+    """The old memory with new rows."""
+    return jax.tree.map(lambda n, o: o.at[indices].set(n.astype(o.dtype), mode="drop"), new, old)
+
+
+def _leaf(x: Any) -> bool:
+    return absent(x) or is_rows(x)
+
+
+def _leaves(tree: ArrayTree) -> list[Any]:
+    return jax.tree.leaves(tree, is_leaf=_leaf)
+
+
+def _where_rows(f: Callable, otherwise: Callable, x: ArrayTree, *beside: ArrayTree) -> Any:
+    """f of what stands where x has `Rows`, the other function elsewhere."""
+    return jax.tree.map(lambda g, *b: (f if is_rows(g) else otherwise)(g, *b), x, *beside, is_leaf=_leaf)
