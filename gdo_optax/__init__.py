@@ -15,6 +15,14 @@ from gdo_optax.damping import (
 from gdo_optax.diagnostics import Interference, interference
 from gdo_optax.differences import differences
 from gdo_optax.family import family, get, library
+from gdo_optax.frage import (
+    Discriminator,
+    discriminator,
+    frage_loss,
+    frequency_classes,
+    moment_loss,
+    reverse_gradient,
+)
 from gdo_optax.makers import Running, located, memory, paired, pointwise, pooled, randomized, recurrent, timed, weights
 from gdo_optax.optimizers.adagrad import adadelta, adagrad, adagrad_full_matrix
 from gdo_optax.optimizers.adam import adam, adamax, qhadam
@@ -28,6 +36,7 @@ from gdo_optax.optimizers.layerwise import lamb, nlamb, nnlamb
 from gdo_optax.optimizers.lookahead import adaptive_lookahead, lookahead
 from gdo_optax.optimizers.momentum import aggmo, momentum, nesterov, nesterov_1983, sgd
 from gdo_optax.optimizers.nadam import nadam
+from gdo_optax.optimizers.parallel import adaptive_revision, eamsgd, easgd, hogwild
 from gdo_optax.optimizers.penalized import adagrad_mirror, adagrad_rda
 from gdo_optax.optimizers.ranger21 import ranger21
 from gdo_optax.optimizers.ranger_kin import ranger_qh, ranger_va
@@ -85,6 +94,7 @@ from gdo_optax.pieces.weights import (
     scale_to_parameter_norm,
     trust_ratio,
 )
+from gdo_optax.pieces.workers import elastic, fetch, parameter_server, synchronize, worker_mean
 from gdo_optax.problems import (
     MarginalValue,
     Online,
@@ -98,6 +108,7 @@ from gdo_optax.problems import (
     saddle,
 )
 from gdo_optax.restarts import normalized_weight_decay, restart_lengths, restarting_weight_decay, warm_restarts
+from gdo_optax.rows import Rows
 from gdo_optax.sampling import curriculum, shuffled
 from gdo_optax.schedules import (
     ahead,
@@ -111,14 +122,21 @@ from gdo_optax.schedules import (
     sutskever_momentum,
 )
 from gdo_optax.stopping import EarlyStopping, Stopping, early_stopping
+from gdo_optax.tasks.balancing import gradnorm, pcgrad
+from gdo_optax.tasks.gradients import task_gradients
+from gdo_optax.tasks.rating import dynamic_weight_average, uncertainty_weights
+from gdo_optax.tasks.weighing import equal_weights, static_weights, weigh_tasks
 from gdo_optax.trees import excluding
 from gdo_optax.tuning import RangeTest, range_test
 from gdo_optax.warmups import linear_warmup, noam, untuned_exponential_warmup, untuned_linear_warmup
 from gdo_optax.wrappers.accumulation import accumulate
 from gdo_optax.wrappers.evaluations import gradient_ahead, scale_by_backtracking, second, with_second_gradient
 from gdo_optax.wrappers.layers import layerwise
+from gdo_optax.wrappers.players import adversarial, in_turn
 from gdo_optax.wrappers.restarts import interpolate_state, restart_state
 from gdo_optax.wrappers.rows import lazy
+from gdo_optax.wrappers.sparse import sparse_rows
+from gdo_optax.wrappers.workers import delay, downpour, local_sgd, random_delay
 
 
 __all__ = [
@@ -183,6 +201,41 @@ __all__ = [
     "lazy",
     "restart_state",
     "sam",
+    # Several losses
+    "dynamic_weight_average",
+    "equal_weights",
+    "gradnorm",
+    "pcgrad",
+    "static_weights",
+    "task_gradients",
+    "uncertainty_weights",
+    "weigh_tasks",
+    # Several players
+    "Discriminator",
+    "adversarial",
+    "discriminator",
+    "frage_loss",
+    "frequency_classes",
+    "in_turn",
+    "moment_loss",
+    "reverse_gradient",
+    # Several workers
+    "adaptive_revision",
+    "delay",
+    "downpour",
+    "eamsgd",
+    "easgd",
+    "elastic",
+    "fetch",
+    "hogwild",
+    "local_sgd",
+    "parameter_server",
+    "random_delay",
+    "synchronize",
+    "worker_mean",
+    # Rows of a table
+    "Rows",
+    "sparse_rows",
     # Other people's numbers
     "like",
     # Combinators

@@ -16,7 +16,11 @@ KINDS = {
     "optimizer": "Optimizers",
     "wrapper": "Around any optimizer",
     "piece": "Pieces with a paper of their own",
+    "balancer": "Several losses",
+    "adversary": "Adversaries and frequency-agnostic embeddings",
+    "parallel": "Several workers",
     "schedule": "Schedules",
+    "strategy": "Additional strategies",
     "diagnostic": "Diagnostics and closed forms",
     "problem": "Problems",
 }

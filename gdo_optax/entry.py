@@ -27,7 +27,7 @@ class Entry(NamedTuple):
     """A method of the library. Calling an optimizer's entry makes one: `get("adam")(1e-3)`.
 
     `build` is the maker itself, or, where the maker needs more than a learning rate, the maker around a usual choice.
-    `kind` is optimizer, wrapper, piece, schedule, problem or diagnostic; `needs` the extra argument that an update asks
+    `kind` is a heading of `python -m gdo_optax list`; `needs` the extra argument that an update asks
     for. What does not race is too costly for it, or no method of its own. Where it is not `elementwise`, the step of
     an element depends on the others of its array, or on its shape; where it is not `arraywise`, on the other arrays.
     """

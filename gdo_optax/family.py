@@ -17,18 +17,20 @@ from gdo_optax.damping import (
 )
 from gdo_optax.diagnostics import interference
 from gdo_optax.entry import Entry, Paper
+from gdo_optax.frage import frage_loss, moment_loss, reverse_gradient
 from gdo_optax.optimizers.adagrad import adadelta, adagrad, adagrad_full_matrix
 from gdo_optax.optimizers.adam import adam, adamax, qhadam
 from gdo_optax.optimizers.bounded import adabound, adaboundw, amsbound
 from gdo_optax.optimizers.convergent import adamnc, amsgrad
 from gdo_optax.optimizers.decoupled import adamw, adamwr, sgdw, sgdwr
-from gdo_optax.optimizers.evaluating import heun, nesterov_1983_backtracking
+from gdo_optax.optimizers.evaluating import extragradient, heun, nesterov_1983_backtracking, sam
 from gdo_optax.optimizers.factored import adafactor
 from gdo_optax.optimizers.lars import lars, lars_2017
 from gdo_optax.optimizers.layerwise import lamb, nlamb, nnlamb
 from gdo_optax.optimizers.lookahead import adaptive_lookahead, lookahead
 from gdo_optax.optimizers.momentum import aggmo, momentum, nesterov, nesterov_1983, sgd
 from gdo_optax.optimizers.nadam import nadam
+from gdo_optax.optimizers.parallel import adaptive_revision, eamsgd, easgd, hogwild
 from gdo_optax.optimizers.penalized import adagrad_mirror, adagrad_rda
 from gdo_optax.optimizers.ranger21 import ranger21
 from gdo_optax.optimizers.ranger_kin import ranger_qh, ranger_va
@@ -51,6 +53,7 @@ from gdo_optax.problems import (
     saddle,
 )
 from gdo_optax.restarts import normalized_weight_decay, restarting_weight_decay, warm_restarts
+from gdo_optax.sampling import curriculum, shuffled
 from gdo_optax.schedules import (
     geometric_decay,
     inverse_sqrt_decay,
@@ -59,11 +62,17 @@ from gdo_optax.schedules import (
     relative_step,
     sutskever_momentum,
 )
+from gdo_optax.stopping import early_stopping
+from gdo_optax.tasks.balancing import gradnorm, pcgrad
+from gdo_optax.tasks.rating import dynamic_weight_average, uncertainty_weights
 from gdo_optax.tuning import range_test
 from gdo_optax.warmups import linear_warmup, noam, untuned_exponential_warmup, untuned_linear_warmup
 from gdo_optax.wrappers.accumulation import accumulate
 from gdo_optax.wrappers.layers import layerwise
+from gdo_optax.wrappers.players import adversarial, in_turn
 from gdo_optax.wrappers.rows import lazy
+from gdo_optax.wrappers.sparse import sparse_rows
+from gdo_optax.wrappers.workers import delay, downpour, local_sgd
 
 
 def _entry(
@@ -97,6 +106,10 @@ _POLYAK = ("Polyak", 1964, "doi:10.1016/0041-5553(64)90137-5")
 _SUTTON = ("Sutton", 1986, "Proc. 8th Annual Conference of the Cognitive Science Society")
 _QIAN = ("Qian", 1999, "doi:10.1016/S0893-6080(98)00116-6")
 _REDDI = ("Reddi, Kale, Kumar", 2018, "arXiv:1904.09237")
+_GOODFELLOW = ("Goodfellow et al.", 2014, "arXiv:1406.2661")
+_FRAGE = ("Gong et al.", 2018, "arXiv:1809.06858")
+_MCMAHAN = ("McMahan, Streeter", 2014, "NIPS")
+_ZHANG = ("Zhang, Choromanska, LeCun", 2015, "arXiv:1412.6651")
 _LOOKAHEAD = ("Zhang, Lucas, Hinton, Ba", 2019, "arXiv:1907.08610")
 
 _OPTIMIZERS = (
@@ -146,6 +159,7 @@ _OPTIMIZERS = (
     _entry(ranger21, "Wright, Demeure", 2021, "arXiv:2106.13731", build=_ranger21, elementwise=False, arraywise=False),
     _entry(nesterov_1983_backtracking, "Nesterov", 1983, "Soviet Math. Dokl. 27:372-376", needs="value_fn"),
     _entry(heun, "Su", 2018, "https://kexue.fm/archives/5879", needs="value_and_grad_fn"),
+    _entry(extragradient, "Korpelevich", 1976, "Matecon 12:747-756", needs="value_and_grad_fn"),
 )
 
 _BESIDE = (
@@ -155,6 +169,8 @@ _BESIDE = (
         (accumulate, "Su", 2019, "https://kexue.fm/archives/6794", lambda: accumulate(adam(), 2)),
         (lazy, "Su", 2019, "https://kexue.fm/archives/6869", lambda: lazy(adam())),
         (layerwise, "Su", 2019, "https://kexue.fm/archives/7094", lambda: layerwise(adam())),
+        (sparse_rows, "Su", 2019, "https://kexue.fm/archives/6869", lambda: sparse_rows(adam())),
+        (sam, "Foret et al.", 2021, "arXiv:2010.01412", lambda: sam(adam())),
     ),
     *_others(
         "piece",
@@ -165,6 +181,31 @@ _BESIDE = (
         (temporal_average, "Kingma, Ba", 2015, "arXiv:1412.6980"),
         (polyak_average, "Polyak, Juditsky", 1992, "doi:10.1137/0330046"),
         (scale_by_path, "Su", 2019, "https://github.com/bojone/bert4keras"),
+    ),
+    *_others(
+        "balancer",
+        (gradnorm, "Chen et al.", 2018, "arXiv:1711.02257"),
+        (uncertainty_weights, "Kendall, Gal, Cipolla", 2018, "arXiv:1705.07115"),
+        (dynamic_weight_average, "Liu, Johns, Davison", 2019, "arXiv:1803.10704"),
+        (pcgrad, "Yu et al.", 2020, "arXiv:2001.06782"),
+    ),
+    *_others(
+        "adversary",
+        (reverse_gradient, "Ganin, Lempitsky", 2015, "arXiv:1409.7495"),
+        (in_turn, *_GOODFELLOW),
+        (adversarial, *_GOODFELLOW),
+        (frage_loss, *_FRAGE),
+        (moment_loss, *_FRAGE),
+    ),
+    *_others(
+        "parallel",
+        (hogwild, "Recht et al.", 2011, "arXiv:1106.5730"),
+        (downpour, "Dean et al.", 2012, "NIPS"),
+        (delay, *_MCMAHAN),
+        (adaptive_revision, *_MCMAHAN),
+        (easgd, *_ZHANG),
+        (eamsgd, *_ZHANG),
+        (local_sgd, "Stich", 2019, "arXiv:1805.09767"),
     ),
     *_others(
         "schedule",
@@ -185,6 +226,12 @@ _BESIDE = (
         (inverse_sqrt_decay, "Kingma, Ba", 2015, "arXiv:1412.6980"),
         (geometric_decay, *_REDDI),
         (ranger21_schedule, "Wright, Demeure", 2021, "arXiv:2106.13731"),
+    ),
+    *_others(
+        "strategy",
+        (early_stopping, "Prechelt", 1998, "doi:10.1007/3-540-49430-8_3"),
+        (shuffled, "Bottou", 2009, "https://leon.bottou.org/papers/bottou-slds-open-problem-2009"),
+        (curriculum, "Bengio et al.", 2009, "doi:10.1145/1553374.1553380"),
     ),
     *_others(
         "diagnostic",
@@ -210,10 +257,10 @@ _BESIDE = (
 
 
 def library() -> tuple[Entry, ...]:
-    """Everything that has a paper: optimizers, wrappers, pieces, schedules, problems and diagnostics.
+    """Everything that has a paper, an optimizer or not.
 
-    >>> sorted({entry.kind for entry in library()})
-    ['diagnostic', 'optimizer', 'piece', 'problem', 'schedule', 'wrapper']
+    >>> sorted({entry.kind for entry in library()})[:5]
+    ['diagnostic', 'optimizer', 'piece', 'problem', 'schedule']
     """
     return _OPTIMIZERS + _BESIDE
 
