@@ -383,4 +383,4 @@ __all__ = [
     "spectral_radius",
 ]
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -26,12 +26,16 @@ KINDS = {
 }
 
 
+WORDS = ("optimizer", "wrapper", "parallel")
+"""Kinds whose state grows with the parameters."""
+
+
 def _header(kind: str) -> tuple[str, ...]:
-    return (kind, "idea", "paper", *(["state"] if kind in ("optimizer", "wrapper") else []))
+    return (kind, "idea", "paper", *(["state"] if kind in WORDS else []))
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:
-    words = [f"{entry.words:.3g}"] if entry.kind in ("optimizer", "wrapper") else []
+    words = [f"{entry.words:.3g}"] if entry.kind in WORDS else []
     return (entry.name, entry.idea, str(entry.paper), *words)
 
 
@@ -63,7 +67,7 @@ def listing() -> str:
 
 def details(entry: Entry) -> str:
     """Equation, recipe, defaults, state and reference of an optimizer; of anything else its documentation."""
-    if entry.kind not in ("optimizer", "wrapper"):
+    if entry.kind not in WORDS:
         return f"{entry.name}{inspect.signature(entry.maker)}\n\n{inspect.getdoc(entry.maker)}"
     tx = entry()
     params = {"kernel": jax.ShapeDtypeStruct((3, 4), jnp.float32), "bias": jax.ShapeDtypeStruct((4,), jnp.float32)}

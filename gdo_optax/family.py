@@ -200,12 +200,12 @@ _BESIDE = (
     *_others(
         "parallel",
         (hogwild, "Recht et al.", 2011, "arXiv:1106.5730"),
-        (downpour, "Dean et al.", 2012, "NIPS"),
-        (delay, *_MCMAHAN),
+        (downpour, "Dean et al.", 2012, "NIPS", lambda: downpour(adagrad())),
+        (delay, *_MCMAHAN, lambda: delay(sgd(), 4)),
         (adaptive_revision, *_MCMAHAN),
         (easgd, *_ZHANG),
         (eamsgd, *_ZHANG),
-        (local_sgd, "Stich", 2019, "arXiv:1805.09767"),
+        (local_sgd, "Stich", 2019, "arXiv:1805.09767", lambda: local_sgd(adam(), outer=nesterov(0.7))),
     ),
     *_others(
         "schedule",

@@ -10,7 +10,8 @@ import optax
 import pytest
 
 import gdo_optax as g
-from gdo_optax.family import family
+from gdo_optax.__main__ import WORDS
+from gdo_optax.family import library
 from tests.catalogue import FAMILY, steps_of, tree
 
 
@@ -18,10 +19,10 @@ GOLDEN = Path(__file__).parent / "golden" / "state_paths.txt"
 
 
 def layout() -> str:
-    """Every optimizer's state paths for one kernel and one bias."""
+    """The state paths of all that has any, for one kernel and one bias."""
     params = {"kernel": jax.ShapeDtypeStruct((3, 4), jnp.bfloat16), "bias": jax.ShapeDtypeStruct((4,), jnp.float32)}
     lines = []
-    for entry in family():
+    for entry in (e for e in library() if e.kind in (*WORDS, "balancer")):
         lines.append(entry.name)
         for path, a in jax.tree.leaves_with_path(jax.eval_shape(entry().init, params)):
             lines.append(f"    {jax.tree_util.keystr(path)}: {a.dtype}{list(a.shape)}")
