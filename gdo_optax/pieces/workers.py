@@ -240,7 +240,7 @@ def parameter_server(
         def push(kept: Any, accrued: ArrayTree) -> tuple[ArrayTree, Any, ArrayTree]:
             sums = each(lambda _, a: _gathered(a, axis_name, workers), g, accrued)
             still = each(lambda _, c: jnp.zeros_like(c), g, centre)
-            (way, kept), _ = jax.lax.scan(serve, (still, kept), sums)
+            (way, kept), _ = jax.lax.scan(serve, (still, kept), sums, length=workers)
             return way, kept, jax.tree.map(jnp.zeros_like, accrued)
 
         def wait(kept: Any, accrued: ArrayTree) -> tuple[ArrayTree, Any, ArrayTree]:
@@ -312,7 +312,7 @@ def _gathered(x: Array, axis_name: AxisName, workers: int) -> Array:
     """(workers, …), as a sum with zeros: JAX knows of a sum, not of gathered arrays, that all workers have the same."""
     if axis_name is None:
         return x[None]
-    own = jnp.arange(workers).reshape(-1, *[1] * x.ndim) == jax.lax.axis_index(axis_name)
+    own = jnp.arange(workers, dtype=jnp.int32).reshape(-1, *[1] * x.ndim) == jax.lax.axis_index(axis_name)
     return jax.lax.psum(jnp.where(own, x[None], 0), axis_name)
 
 
