@@ -37,6 +37,13 @@ def within(indices: Array, size: int) -> Array:
     return jnp.where((indices >= 0) & (indices < size), indices, size)
 
 
+def distinct(indices: Array, size: int) -> tuple[Array, Array]:
+    """The k indices, each once, sorted, `size` in what is left of k places; and which of these each of them is."""
+    k, inside = indices.size, within(indices, size)
+    once, place = jnp.unique(inside, return_inverse=True, size=k, fill_value=size)
+    return once, place.reshape(indices.shape)
+
+
 def summed(rows: Rows, size: int) -> Rows:
     """The same rows of a table of `size`, each once, sorted; what is left of the k places has index `size` and value 0.
 
@@ -46,9 +53,8 @@ def summed(rows: Rows, size: int) -> Rows:
     >>> summed(Rows(jnp.array([2, 0, 2]), jnp.array([1.0, 2.0, 4.0])), 3)
     Rows(indices=Array([0, 2, 3], dtype=int32), values=Array([2., 5., 0.], dtype=float32))
     """
-    k = len(rows.indices)
-    indices, place = jnp.unique(within(rows.indices, size), return_inverse=True, size=k, fill_value=size)
-    values = jax.ops.segment_sum(rows.values, place.reshape(k), num_segments=k)
+    indices, place = distinct(rows.indices, size)
+    values = jax.ops.segment_sum(rows.values, place, num_segments=len(indices))
     return Rows(indices, jnp.where(beside(indices < size, values), values, 0))
 
 

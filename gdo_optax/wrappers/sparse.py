@@ -27,10 +27,11 @@ def sparse_rows(inner: optax.GradientTransformation, counts: str = "global") -> 
     `optax.apply_updates` adds in place where the parameters are donated; dense gradients in the same tree are updated
     densely. The state is that of `inner`. A row is table[i], also of a table with more axes or with one.
 
-    With counts="global" t is the number of the update, as in TensorFlow's LazyAdam, and the result is bit for bit that
-    of `lazy` for a table (V, features). With counts="row" every row has a state of its own, and so a count: t is how
-    often the row has been touched, so that a rare word's first step is as large as a frequent one's. There dense arrays,
-    too, are rows along their first axis, and what `inner` computes over an array it computes over a row.
+    With counts="global" t is the number of the update, as in TensorFlow's LazyAdam, and the result is that of `lazy`
+    for a table (V, features), to the bit where the compiler contracts a·b + c in both or in neither. With counts="row"
+    every row has a state of its own, and so a count: t is how often the row has been touched. Adam's first step of a
+    late row is then the learning rate, where the global t leaves it uncorrected, 3.2 times as large. Dense arrays, too,
+    are rows along their first axis then, and what `inner` computes over an array it computes over a row.
 
     With counts="global" a norm or mean that `inner` takes over an array (clipping, LAMB) is one over its touched rows.
     An inner that remembers arrays of another shape than the table's (Adafactor) takes counts="row".
@@ -86,8 +87,7 @@ def _together(inner: optax.GradientTransformation) -> Piece:
         small = of_parameters(init, _get, at, kept)
         values = _where_rows(lambda g: g.values, lambda g: g, x)
         rows = _where_rows(lambda g, p: taken(p, g.indices), lambda g, p: p, x, params)
-        values, small, rows = jax.lax.optimization_barrier((values, small, rows))
-        y, new = jax.lax.optimization_barrier(run_update(inner, values, small, rows, **extra))
+        y, new = run_update(inner, values, small, rows, **extra)
         y = _where_rows(lambda g, u: Rows(g.indices, u), lambda g, u: u, x, y)
         return y, of_parameters(init, _put, at, new, kept)
 
@@ -98,12 +98,12 @@ def _by_row(inner: optax.GradientTransformation) -> Piece:
     """A state of its own for every row of every array, as if the row were the only parameter."""
 
     def init(params: ArrayTree) -> Any:
-        structure, leaves = jax.tree.structure(params, is_leaf=absent), _leaves(params)
+        structure: Any = jax.tree.structure(params, is_leaf=absent)
 
         def first(i: int, p: Any) -> Any:
             return p if absent(p) else _of_rows(p)(lambda row: initial_state(inner, _alone(structure, i, row)))(p)
 
-        return structure.unflatten([first(i, p) for i, p in enumerate(leaves)])
+        return structure.unflatten([first(i, p) for i, p in enumerate(_leaves(params))])
 
     def wide_update(x: ArrayTree, kept: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
         x = _touched(x, params)
