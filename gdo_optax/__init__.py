@@ -23,7 +23,19 @@ from gdo_optax.frage import (
     moment_loss,
     reverse_gradient,
 )
-from gdo_optax.makers import Running, located, memory, paired, pointwise, pooled, randomized, recurrent, timed, weights
+from gdo_optax.makers import (
+    Running,
+    displacement,
+    located,
+    memory,
+    paired,
+    pointwise,
+    pooled,
+    randomized,
+    recurrent,
+    timed,
+    weights,
+)
 from gdo_optax.optimizers.adagrad import adadelta, adagrad, adagrad_full_matrix
 from gdo_optax.optimizers.adam import adam, adamax, qhadam
 from gdo_optax.optimizers.bounded import adabound, adaboundw, amsbound
@@ -132,6 +144,7 @@ from gdo_optax.warmups import linear_warmup, noam, untuned_exponential_warmup, u
 from gdo_optax.wrappers.accumulation import accumulate
 from gdo_optax.wrappers.evaluations import gradient_ahead, scale_by_backtracking, second, with_second_gradient
 from gdo_optax.wrappers.layers import layerwise
+from gdo_optax.wrappers.lookups import row_gradients
 from gdo_optax.wrappers.players import adversarial, in_turn
 from gdo_optax.wrappers.restarts import interpolate_state, restart_state
 from gdo_optax.wrappers.rows import lazy
@@ -235,6 +248,7 @@ __all__ = [
     "worker_mean",
     # Rows of a table
     "Rows",
+    "row_gradients",
     "sparse_rows",
     # Other people's numbers
     "like",
@@ -318,6 +332,7 @@ __all__ = [
     # Makers
     "Piece",
     "Running",
+    "displacement",
     "located",
     "memory",
     "paired",

@@ -11,7 +11,7 @@ from chex import Array, ArrayTree, Numeric
 
 from gdo_optax import ranges
 from gdo_optax.recipe import Call, recipe
-from gdo_optax.trees import replaced, rounded, widened
+from gdo_optax.trees import check_floats, displaced, replaced, rounded, widened
 
 
 P = ParamSpec("P")
@@ -56,6 +56,14 @@ class Weights(NamedTuple):
 
     count: Array
     weights: ArrayTree
+    running: Any = ()
+
+
+class Displaced(NamedTuple):
+    """A count of updates (int32), and how far from the parameters the weights are that `eval_params` reads."""
+
+    count: Array
+    displacement: ArrayTree
     running: Any = ()
 
 
@@ -104,6 +112,7 @@ def assemble(init: Callable, wide_update: Callable, *, remembers: bool = True, b
     """A piece from its initial state and an update of wide arrays."""
 
     def update(updates: ArrayTree, state: Any, params: ArrayTree | None = None, **extra: Any) -> tuple[ArrayTree, Any]:
+        check_floats(updates)
         wide, kept = wide_update(widened(updates), state, widened(params), **extra)
         return rounded(wide, updates), kept if remembers else state
 
@@ -124,8 +133,9 @@ def eval_params(state: Any, params: ArrayTree) -> ArrayTree:
     >>> eval_params(lookahead(sgd(0.1)).init(params), params), eval_params(sgd(0.1).init(params), params)
     (Array([1.], dtype=float32), Array([1.], dtype=float32))
     """
-    nodes, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=lambda s: isinstance(s, Weights))
-    second = [(len(path), node.weights) for path, node in nodes if isinstance(node, Weights)]
-    for _, tree in sorted(second, key=lambda s: -s[0]):
-        params = replaced(params, by=tree)
+    nodes = jax.tree.leaves_with_path(state, is_leaf=lambda s: isinstance(s, Weights | Displaced))
+    found, plain = [(len(path), node) for path, node in nodes if isinstance(node, Weights | Displaced)], params
+    for _, node in sorted(found, key=lambda s: -s[0]):
+        second = node.weights if isinstance(node, Weights) else displaced(plain, node.displacement)
+        params = replaced(params, by=second)
     return params

@@ -12,7 +12,7 @@ import optax
 from chex import Array, ArrayTree, Numeric
 
 from gdo_optax.arithmetic import as_dtype, copy, wide_dtype
-from gdo_optax.core import Hyperparameter, Piece, Timed, Weights, assemble
+from gdo_optax.core import Displaced, Hyperparameter, Piece, Timed, Weights, assemble
 from gdo_optax.trees import absent, columns, path_name
 
 
@@ -56,7 +56,7 @@ def _rule(
         if paired and params is None:
             raise ValueError("this transformation reads the parameters: call update(updates, state, params)")
         past: Any
-        count, memory, past = kept if timed else (None, kept, ())
+        count, memory, past = _opened(kept, state) if timed else (None, kept, ())
         now = {k: jnp.asarray(h.step(past[k], count), past[k].dtype) for k, h in running.items()}
         values = {k: h(count) if callable(h) else h for k, h in hyper.items()} | now
         time: Any = optax.safe_increment(count) if timed else None
@@ -68,12 +68,38 @@ def _rule(
             return f(m, x, t, p, **{k: as_dtype(v, x.dtype) for k, v in values.items()}, **own)
 
         structure, rows = columns(x, params if paired else x, memory if initial else x)
+        _check_shapes(x, rows, initial)
         owns = beside(x, count) if beside else [{}] * len(rows)
         out = [leaf(own, *row) for own, row in zip(owns, rows, strict=True)]
         memory = structure.unflatten([m for m, _ in out]) if initial else ()
         return structure.unflatten([y for _, y in out]), state(time, memory, now or ()) if timed else memory
 
     return assemble(init, wide_update, remembers=bool(initial) or timed)
+
+
+def _opened(kept: Any, state: type) -> tuple[Array, Any, Any]:
+    """Count, memory and running numbers of a state, or a ValueError where it is another piece's."""
+    if not isinstance(kept, tuple) or len(kept) != 3:
+        raise ValueError(f"the state is another optimizer's: it is a {type(kept).__name__}, not a {state.__name__}")
+    return kept
+
+
+def _check_shapes(x: ArrayTree, rows: list[tuple], initial: Callable | None) -> None:
+    """Raises where an array's parameter has another shape, or its memory one that `initial` does not make of it."""
+    for i, (a, p, m) in enumerate(rows):
+        if absent(a) or (jnp.shape(p) == a.shape and (not initial or _fits(m, a, initial))):
+            continue
+        name = path_name(jax.tree.leaves_with_path(x, is_leaf=absent)[i][0])
+        other = "has no array" if absent(p) else f"has the shape {jnp.shape(p)}"
+        whose = f"the parameter {other}" if absent(p) or jnp.shape(p) != a.shape else "the state was made for another"
+        raise ValueError(f"the gradient of {name!r} has the shape {a.shape}, but {whose}")
+
+
+def _fits(m: Any, x: Array, initial: Callable) -> bool:
+    if getattr(m, "shape", None) == x.shape:
+        return True
+    made = jax.eval_shape(initial, jax.ShapeDtypeStruct(x.shape, x.dtype))
+    return jax.tree.map(jnp.shape, m) == jax.tree.map(jnp.shape, made)
 
 
 def _number_dtype(tree: ArrayTree) -> Any:
@@ -189,6 +215,28 @@ def weights(f: Callable[..., tuple[Array, Array]], **hyper: Hyperparameter) -> P
         timed=True,
         paired=True,
         state=Weights,
+    )
+
+
+def displacement(f: Callable[..., tuple[Array, Array]], **hyper: Hyperparameter) -> Piece:
+    """(d, x) ↦ f(d, x, **hyper) = (d′, y): keeps how far from the parameters a second set of weights is, and emits y.
+
+    d starts as zeros in at least float32. Where second weights stay near the parameters this keeps digits that the
+    difference of two sets of weights would lose, and half precision may round the parameters without harm.
+
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import eval_params
+    >>> halfway = displacement(lambda d, x: (-x / 2, x))
+    >>> _, state = halfway.update(jnp.array([2.0]), halfway.init(jnp.zeros(1)))
+    >>> eval_params(state, jnp.array([2.0]))
+    Array([1.], dtype=float32)
+    """
+    return _rule(
+        lambda d, x, t, p, /, **h: f(d, x, **h),
+        hyper,
+        initial=lambda p: jnp.zeros_like(p, dtype=wide_dtype(p)),
+        timed=True,
+        state=Displaced,
     )
 
 

@@ -30,13 +30,43 @@ def is_rows(x: Any) -> bool:
 def columns(tree: ArrayTree, *beside: ArrayTree) -> tuple[Any, list[tuple]]:
     """The structure of `tree`, and its leaves, each with what stands at the same place of the trees `beside` it."""
     structure: Any = jax.tree.structure(tree, is_leaf=absent)
-    leaves = jax.tree.leaves(tree, is_leaf=lambda x: absent(x) or is_rows(x))
-    if any(map(is_rows, leaves)):
+    if any(is_rows(x) for t in (tree, *beside) for x in jax.tree.leaves(t, is_leaf=is_rows)):
         raise TypeError("Rows are updated by sparse_rows alone: wrap the whole optimizer, sparse_rows(adam(1e-3))")
+    leaves = jax.tree.leaves(tree, is_leaf=absent)
     try:
         return structure, list(zip(leaves, *map(structure.flatten_up_to, beside), strict=True))
     except ValueError as error:
-        raise ValueError(f"parameters and state must have the structure of the gradients: {error}") from None
+        without = next(filter(None, (lone_path(other, tree) for other in beside)), None)
+        alone = next(filter(None, (lone_path(tree, other) for other in beside)), None)
+        why = f"{without!r} has no gradient, not even None" if without else f"{alone!r} has nothing but a gradient"
+        why = why if without or alone else str(error).partition("\n")[0]
+        raise ValueError(f"parameters and state must have the structure of the gradients: {why}") from None
+
+
+def lone_path(tree: ArrayTree, other: ArrayTree) -> str | None:
+    """The name of the first path of `tree` that in the other is none, nor inside of one, nor around one."""
+    here, there = (
+        [tuple(path_name((key,)) for key in path) for path, _ in jax.tree.leaves_with_path(t, is_leaf=absent)]
+        for t in (tree, other)
+    )
+    ends, inside = set(there), {path[:n] for path in there for n in range(len(path) + 1)}
+    lone = (p for p in here if p not in inside and not any(p[:n] in ends for n in range(len(p))))
+    return next(map("/".join, lone), None)
+
+
+def check_floats(updates: ArrayTree) -> None:
+    """Raises for what has no derivative: integers, booleans, `float0`, and what is no array at all."""
+    if all(map(_is_float, jax.tree.leaves(updates, is_leaf=is_rows))):
+        return
+    for path, x in jax.tree.leaves_with_path(updates, is_leaf=is_rows):
+        if not _is_float(x):
+            kind = x.dtype if hasattr(x, "dtype") else type(x).__name__
+            raise TypeError(f"the gradient of {path_name(path)!r} is {kind}: give floats, or None for what is fixed")
+
+
+def _is_float(x: Any) -> bool:
+    values = x.values if isinstance(x, Rows) else x
+    return isinstance(values, float | complex) or (hasattr(values, "dtype") and jnp.issubdtype(values.dtype, np.inexact))
 
 
 def each(f: Callable, tree: ArrayTree, *beside: ArrayTree) -> ArrayTree:
@@ -172,6 +202,12 @@ def replaced(tree: ArrayTree, by: ArrayTree) -> ArrayTree:
     return jax.tree.map_with_path(at, tree)
 
 
+def displaced(tree: ArrayTree, by: ArrayTree) -> ArrayTree:
+    """What `by` holds, each array moved by that of `tree` at its path; the two may differ in their nodes' classes."""
+    arrays = {_names(path): x for path, x in jax.tree.leaves_with_path(tree)}
+    return jax.tree.map_with_path(lambda path, d: arrays[_names(path)].astype(d.dtype) + d, by)
+
+
 def _names(path: tuple) -> tuple[str, ...]:
     return tuple(map(str, path))
 
@@ -180,7 +216,14 @@ def _mask_of(mask: Mask, tree: ArrayTree) -> Any:
     # some model classes are trees that can be called: only a leaf is taken for a function, which sees no Rows
     whole = jax.tree.map(lambda x: x.values if isinstance(x, Rows) else x, tree, is_leaf=is_rows)
     found = mask(whole) if callable(mask) and jax.tree_util.all_leaves([mask]) else mask
-    for m in jax.tree.leaves(found):
+    for m in [None] if found is None else jax.tree.leaves(found):
         if not isinstance(m, bool | np.bool_):
             raise TypeError(f"mask: {m!r} is neither True nor False, nor a function of the tree that gives such a tree")
+    try:
+        jax.tree.structure(found).flatten_up_to(whole)
+    except ValueError as error:
+        missing, alone = lone_path(whole, found), lone_path(found, whole)
+        why = f"{missing!r} is not in it" if missing else f"{alone!r} is in it alone"
+        why = why if missing or alone else str(error).partition("\n")[0]
+        raise ValueError(f"mask: its structure is no prefix of the tree's: {why}") from None
     return found

@@ -9,7 +9,7 @@ from chex import Array, ArrayTree, Numeric
 
 from gdo_optax.arithmetic import copy, weight_of_past, wide_dtype
 from gdo_optax.core import Hyperparameter, Piece, Weights, assemble, piece
-from gdo_optax.makers import Running, weights
+from gdo_optax.makers import Running, displacement, weights
 from gdo_optax.trees import absent, columns
 
 
@@ -144,22 +144,22 @@ def extrapolate() -> Piece:
         y_{k+1} = x_k + (a_k − 1)/a_{k+1} · (x_k − x_{k−1}),   a_{k+1} = (1 + √(4a_k² + 1))/2,   a_0 = 1
 
     The last piece of a chain: u is the step that came in, the parameters are y, and x, which starts at the first
-    parameters, is read by `eval_params`. Without parameters the update raises ValueError.
+    parameters, is read by `eval_params`. The state is x_k − y_{k+1}, small where x and y are not.
 
     Yu. E. Nesterov (1983), Soviet Math. Dokl. 27:372-376.
 
     >>> import jax.numpy as jnp
     >>> tx, one = extrapolate(), jnp.ones(1)
-    >>> _, state = tx.update(one, tx.init(0 * one), 0 * one)
-    >>> round(float(tx.update(one, state, one)[0][0]), 4)  # 1 + (a₁ − 1)/a₂
+    >>> _, state = tx.update(one, tx.init(one))
+    >>> round(float(tx.update(one, state)[0][0]), 4)  # 1 + (a₁ − 1)/a₂
     1.2818
     """
 
-    def onward(x: Array, u: Array, y: Array, a: Numeric) -> tuple[Array, Array]:
-        arrived, share = y + u, (a - 1) / _next(a)
-        return arrived, u + share * (arrived - x)
+    def onward(d: Array, u: Array, a: Numeric) -> tuple[Array, Array]:
+        velocity, share = u - d, (a - 1) / _next(a)  # x_k − x_{k−1}
+        return -share * velocity, u + share * velocity
 
-    return weights(onward, a=Running(lambda a, count: _next(a), lambda: 0.0))  # a₋₁ = 0, which makes a₀ = 1
+    return displacement(onward, a=Running(lambda a, count: _next(a), lambda: 0.0))  # a₋₁ = 0, which makes a₀ = 1
 
 
 def _next(a: Numeric) -> Array:
