@@ -133,6 +133,7 @@ RANGES = {
     "min_delta": Range(0, math.inf, "it is the least change that counts as an improvement"),
     "examples": Range(1, math.inf, "it counts examples", integer=True, static=True),
     "angle": Range(-math.inf, math.inf, "it is in radians"),
+    "block_size": Range(2, math.inf, "it counts numbers that share a scale, such as 256", integer=True, static=True),
 }
 
 SYNONYMS = {

@@ -1,0 +1,180 @@
+"""How what an optimizer remembers is stored: in 16 or in 8 bits."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from chex import Array, ArrayTree, Numeric
+
+from gdo_optax.combinators import initial_state, run_update, single
+from gdo_optax.core import ITSELF, Piece, Weights, assemble, piece
+from gdo_optax.recipe import show
+from gdo_optax.trees import path_name
+from gdo_optax.wrappers.precision import dithered
+
+
+class Blocks(NamedTuple):
+    """An array as 8-bit codes in its own shape, and the largest absolute value of every block of it.
+
+    The blocks are runs of one length of the array in row-major order, the last of them shorter. The scale of a block
+    without negative numbers has a minus sign: its codes have 255 levels, not 127 on either side of 0.
+    """
+
+    codes: Array
+    scales: Array
+
+
+class Half(NamedTuple):
+    """An array in bfloat16."""
+
+    values: Array
+
+
+class Stored(NamedTuple):
+    """A count of updates (int32), and the optimizer's state, some arrays of it in few bits."""
+
+    count: Array
+    inner: Any
+
+
+Where = Callable[[str], bool] | str | None
+
+
+@piece
+def store(
+    inner: optax.GradientTransformation, where: Where = None, as_: Any = "int8", block_size: Numeric = 256
+) -> Piece:
+    """The memories of any optimizer in 8 bits or 16, each decoded before its update and encoded after it.
+
+        int8:       x = s·max|x|·(k/n)²      k = 0 … n levels at squares; n = 127, or 255 in blocks without negatives
+        bfloat16:   x = what is left of a float32 with 8 digits
+
+    Adam takes 2.03 bytes a parameter in place of 8. A number takes both its neighbours in turn, as often as makes its
+    mean right: an average that changes by a thousandth in a step would never move if it were rounded to the nearest
+    (b2 = 0.999 in plain bfloat16 stalls, and steps are too large for ever). Nothing is drawn for it: the turns follow
+    the count and the place, in strides around the unit interval. What is on a level stays there. Levels at squares are
+    dense near 0, and what is not 0 in a block without negatives is given at least the first of them, max/65025: a
+    second moment never becomes 0, nor its root less than 1/255 of the largest in the block. A number that is not finite
+    takes its block with it.
+
+    Unlike Dettmers et al. there is no table of values, small blocks (256, not 2048) and no optimizer of its own.
+
+    Without `where` it is the floating arrays of parameters' shapes, but no second weights such as `eval_params` reads.
+    Kept as they are: counts, arrays of less than `block_size` elements, and what has fewer than 32 bits already.
+
+    Args:
+        inner: any optax transformation.
+        where: from a path of the inner state, such as "scale_by_adam/scale/ema/kernel", whether to encode what is
+            there: a function or a regular expression to be found in it.
+        as_: "int8" or bfloat16.
+        block_size: how many numbers share a scale, an integer ≥ 2; a scale is 4 bytes.
+
+    Raises:
+        ValueError: a value outside its range, or another `as_`.
+        TypeError: an inner that is no transformation, or another `where`.
+
+    Reference: T. Dettmers et al. (2022), "8-bit optimizers via block-wise quantization", arXiv:2110.02861, section 2.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import adam
+    >>> state = store(adam(1e-3)).init(jnp.zeros((1024, 1024)))
+    >>> print(f"{sum(a.nbytes for a in jax.tree.leaves(state)) / 1024**2:.2f} bytes a parameter")
+    2.03 bytes a parameter
+    """
+    inner, chosen, block_size = single(inner), _chooser(where), int(block_size)
+    encode = _encoder(as_, block_size)
+
+    def init(params: ArrayTree) -> Stored:
+        shapes, count = {jnp.shape(p) for p in jax.tree.leaves(params)}, jnp.zeros((), jnp.int32)
+
+        def one(path: tuple, x: Any) -> Any:
+            if isinstance(x, Weights):
+                return x if where is None else jax.tree.map_with_path(lambda rest, a: one((*path, *rest), a), x)
+            memory = getattr(x, "dtype", None) == jnp.float32 and x.shape in shapes and x.size >= block_size
+            if not memory or not chosen(path_name(path)):
+                return x
+            return jax.eval_shape(encode, x, count) if isinstance(x, jax.ShapeDtypeStruct) else encode(x, count)
+
+        state = initial_state(inner, params)
+        return Stored(count, jax.tree.map_with_path(one, state, is_leaf=lambda s: isinstance(s, Weights)))
+
+    def wide_update(x: ArrayTree, state: Stored, params: Any = None, **extra: Any) -> tuple[ArrayTree, Stored]:
+        count, stored = state
+        kept = jax.tree.map(lambda a: decoded(a, block_size) if _is_code(a) else a, stored, is_leaf=_is_code)
+        y, kept = run_update(inner, x, kept, params, **extra)
+        again = jax.tree.map(lambda a, new: encode(new, count) if _is_code(a) else new, stored, kept, is_leaf=_is_code)
+        return y, Stored(optax.safe_increment(count), again)
+
+    return assemble(init, wide_update, body=ITSELF)
+
+
+def _is_code(x: Any) -> bool:
+    return isinstance(x, Blocks | Half)
+
+
+def _chooser(where: Where) -> Callable[[str], bool]:
+    if where is None:
+        return lambda path: True
+    if isinstance(where, str):
+        pattern = re.compile(where)
+        return lambda path: bool(pattern.search(path))
+    if not callable(where):
+        raise TypeError(f"store: where={show(where)} is neither a function of a path nor a regular expression")
+    return where
+
+
+def _encoder(as_: Any, block_size: int) -> Callable[[Array, Array], Blocks | Half]:
+    if as_ in ("bfloat16", jnp.bfloat16):
+        return half_of
+    if as_ in ("int8", jnp.int8):
+        return lambda x, count: blocks_of(x, count, block_size)
+    raise ValueError(f'store: as_={show(as_)} is neither "int8" nor bfloat16')
+
+
+def turns(shape: tuple[int, ...], count: Array) -> Array:
+    """A number in [0, 2³²) for every place and count, evenly spread over the places of one count, and over counts."""
+    places = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
+    return places * jnp.uint32(3242174889) + count.astype(jnp.uint32) * jnp.uint32(2447445414)
+
+
+def half_of(x: Array, count: Array) -> Half:
+    """Float32 x in bfloat16, rounded up or down as it is its turn."""
+    return Half(dithered(x, jnp.bfloat16, turns(x.shape, count) >> 16).astype(jnp.bfloat16))
+
+
+def blocks_of(x: Array, count: Array, block_size: int) -> Blocks:
+    """Float32 x in codes: |x|/max|x| on levels (k/n)², up or down as it is its turn."""
+    b, turn = _rows(x, block_size), _rows(turns(x.shape, count), block_size)
+    most, positive = jnp.max(jnp.abs(b), 1, keepdims=True), jnp.min(b, 1, keepdims=True) >= 0
+    top = jnp.where(positive, 255.0, 127.0)
+    squared = jnp.abs(b) * jnp.where(most > 0, 1 / most, 0) * top**2  # k² where x is on a level
+    below = jnp.floor(jnp.sqrt(squared))
+    share = (squared - below**2) / (2 * below + 1)
+    up = ((turn >> 24).astype(b.dtype) + 0.5) / 256 < share  # to 8 bits: what is on a level but for rounding is on it
+    level = jnp.clip(below + up.astype(b.dtype), jnp.where(positive & (b > 0), 1.0, 0.0), top)
+    codes = (jnp.sign(b) * level).astype(jnp.int32).astype(jnp.int8)  # the upper levels of 255 become negative codes
+    return Blocks(_unrowed(codes, x.shape), jnp.where(positive, -most, most)[:, 0])
+
+
+def decoded(x: Blocks | Half, block_size: int) -> Array:
+    """The float32 array."""
+    if isinstance(x, Half):
+        return x.values.astype(jnp.float32)
+    c, scale = _rows(x.codes, block_size).astype(jnp.float32), x.scales[:, None]
+    positive = scale < 0
+    share = jnp.where(positive & (c < 0), c + 256, c) * jnp.where(positive, 1 / 255, 1 / 127)
+    return _unrowed(share * jnp.abs(share) * jnp.abs(scale), x.codes.shape)
+
+
+def _rows(x: Array, block_size: int) -> Array:
+    """x in blocks, (blocks, block_size), zeros where the last one ends early."""
+    return jnp.pad(x.reshape(-1), (0, -x.size % block_size)).reshape(-1, block_size)
+
+
+def _unrowed(b: Array, shape: tuple[int, ...]) -> Array:
+    return b.reshape(-1)[: math.prod(shape)].reshape(shape)
