@@ -34,9 +34,7 @@ def chain(*pieces: optax.GradientTransformation) -> Piece:
         return {k: initial_state(p, params) for k, p in remembering.items()}
 
     def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, dict[str, Any]]:
-        if remembering and (not isinstance(state, dict) or set(state) != set(remembering)):
-            found = sorted(state) if isinstance(state, dict) else type(state).__name__
-            raise ValueError(f"the state is another optimizer's: it holds {found}, not {sorted(remembering)}")
+        _check_state(state, remembering)
         kept = {}
         for k, p in named.items():
             x, s = run_update(p, x, state[k] if k in remembering else optax.EmptyState(), params, **extra)
@@ -72,6 +70,7 @@ def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTra
         return {k: chains[k].init(params) for k in remembering}
 
     def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, dict[str, Any]]:
+        _check_state(state, remembering)
         out: dict[str, ArrayTree] = {}
         kept = {}
         for k, c in chains.items():
@@ -81,6 +80,13 @@ def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTra
         return each(merge, *out.values()), kept
 
     return assemble(init, wide_update, remembers=bool(remembering), body=ITSELF)
+
+
+def _check_state(state: Any, remembering: Iterable[str]) -> None:
+    wanted = set(remembering)
+    if wanted and (not isinstance(state, dict) or set(state) != wanted):
+        found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
+        raise ValueError(f"the state is another optimizer's: it holds {found}, not {sorted(wanted)}")
 
 
 def mean_of(*arrays: Array) -> Array:

@@ -6,6 +6,7 @@ overdamped where its roots are real, critically damped where they are one, oscil
 
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from chex import Numeric
 
@@ -139,7 +140,8 @@ def _check(name: str, **given: Any) -> None:
     for argument, value in given.items():
         if callable(value):
             raise TypeError(f"{name}: {argument} cannot be a schedule")
-        for extreme in (np.min(value), np.max(value)) if np.ndim(value) else (value,):
+        several = isinstance(value, np.ndarray | jax.Array) and value.ndim and argument not in ("lmin", "lmax")
+        for extreme in (np.min(value), np.max(value)) if several else (value,):
             ranges.check(name, {argument: extreme})
     if "lmin" in given and given["lmin"] > given["lmax"]:
         raise ValueError(f"{name}: lmin={given['lmin']} is above lmax={given['lmax']}")

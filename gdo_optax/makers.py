@@ -79,7 +79,7 @@ def _rule(
 
 def _opened(kept: Any, state: type) -> tuple[Array, Any, Any]:
     """Count, memory and running numbers of a state, or a ValueError where it is another piece's."""
-    if not isinstance(kept, tuple) or len(kept) != 3:
+    if not isinstance(kept, state):
         raise ValueError(f"the state is another optimizer's: it is a {type(kept).__name__}, not a {state.__name__}")
     return kept
 

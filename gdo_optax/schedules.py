@@ -5,7 +5,7 @@ from chex import Array, Numeric
 
 from gdo_optax import ranges
 from gdo_optax.arithmetic import as_dtype, log, weight_of_past
-from gdo_optax.counting import Schedule, time_of
+from gdo_optax.counting import Schedule, check_numbers, time_of
 
 
 def relative_step(count: Array) -> Array:
@@ -23,7 +23,7 @@ def relative_step(count: Array) -> Array:
 def nadam_momentum(b1: Numeric, momentum_decay: Numeric = 1 / 250) -> Schedule:
     """μₜ = b1·(1 − 0.5·0.96^(t/250)), t = count + 1: Nadam's momentum, from about b1/2 up to b1.
 
-    `momentum_decay` stands in the place of 1/250 (1 in Keras).
+    `momentum_decay` stands in the place of 1/250 (1 in Keras). ValueError for a b1 outside [0, 1).
 
     T. Dozat (2016), https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, Algorithm 2.
 
@@ -31,6 +31,7 @@ def nadam_momentum(b1: Numeric, momentum_decay: Numeric = 1 / 250) -> Schedule:
     >>> nadam_momentum(0.9)(jnp.array(0)).round(5), nadam_momentum(0.9)(jnp.array(249)).round(5)
     (Array(0.45007, dtype=float32), Array(0.468, dtype=float32))
     """
+    check_numbers("nadam_momentum", b1=b1)
 
     def momentum(count: Array) -> Array:
         return b1 * (1 - 0.5 * 0.96 ** ((jnp.asarray(count, float) + 1) * momentum_decay))
@@ -41,11 +42,13 @@ def nadam_momentum(b1: Numeric, momentum_decay: Numeric = 1 / 250) -> Schedule:
 def corrected_decay(decay: Numeric) -> Schedule:
     """βₜ = β·(1−βᵗ⁻¹)/(1−βᵗ), t = count + 1: an average with it is one with β and its bias correction in one.
 
-    Adam's decay as N. Shazeer and M. Stern (2018) write it, arXiv:1804.04235, section 7.1.
+    Adam's decay as N. Shazeer and M. Stern (2018) write it, arXiv:1804.04235, section 7.1. ValueError for a decay
+    outside [0, 1).
 
     >>> corrected_decay(0.9)(0), corrected_decay(0.9)(1).round(4)
     (Array(0., dtype=float32), Array(0.4737, dtype=float32))
     """
+    check_numbers("corrected_decay", decay=decay)
 
     def corrected(count: Array) -> Array:
         t = time_of(count)

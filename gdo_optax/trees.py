@@ -65,8 +65,8 @@ def check_floats(updates: ArrayTree) -> None:
 
 
 def _is_float(x: Any) -> bool:
-    values = x.values if isinstance(x, Rows) else x
-    return isinstance(values, float | complex) or (hasattr(values, "dtype") and jnp.issubdtype(values.dtype, np.inexact))
+    x = x.values if isinstance(x, Rows) else x
+    return isinstance(x, float | complex) or (hasattr(x, "dtype") and jnp.issubdtype(x.dtype, np.inexact))
 
 
 def each(f: Callable, tree: ArrayTree, *beside: ArrayTree) -> ArrayTree:
@@ -219,8 +219,9 @@ def _mask_of(mask: Mask, tree: ArrayTree) -> Any:
     for m in [None] if found is None else jax.tree.leaves(found):
         if not isinstance(m, bool | np.bool_):
             raise TypeError(f"mask: {m!r} is neither True nor False, nor a function of the tree that gives such a tree")
+    structure: Any = jax.tree.structure(found)
     try:
-        jax.tree.structure(found).flatten_up_to(whole)
+        structure.flatten_up_to(whole)
     except ValueError as error:
         missing, alone = lone_path(whole, found), lone_path(found, whole)
         why = f"{missing!r} is not in it" if missing else f"{alone!r} is in it alone"

@@ -7,6 +7,7 @@ from chex import Array, Numeric
 
 from gdo_optax import arithmetic
 from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.counting import check_numbers
 from gdo_optax.makers import recurrent
 from gdo_optax.schedules import Schedule
 
@@ -76,7 +77,8 @@ def corrected_decay_rate(b2: Numeric) -> Schedule:
 
         cₜ = log((1−b2ᵗ)/(1−b2)) / log t
 
-    It falls from nearly 1, the plain mean, to that of a fixed window. The first decay is 0 whatever c is.
+    It falls from nearly 1, the plain mean, to that of a fixed window. The first decay is 0 whatever c is. ValueError
+    for a b2 outside [0, 1).
 
     N. Shazeer, M. Stern (2018), arXiv:1804.04235, section 7.1.
 
@@ -84,6 +86,7 @@ def corrected_decay_rate(b2: Numeric) -> Schedule:
     >>> round(1 - 100 ** -float(corrected_decay_rate(0.9)(count)), 4)
     0.9
     """
+    check_numbers("corrected_decay_rate", b2=b2)
 
     def exponent(count: Array) -> Array:
         t = optax.safe_increment(jnp.asarray(count, int)).astype(float)
