@@ -77,7 +77,7 @@ def _rule(
     return assemble(init, wide_update, remembers=bool(initial) or timed)
 
 
-def _opened(kept: Any, state: type) -> tuple[Array, Any, Any]:
+def _opened(kept: Any, state: type) -> Any:
     """Count, memory and running numbers of a state, or a ValueError where it is another piece's."""
     if not isinstance(kept, state):
         raise ValueError(f"the state is another optimizer's: it is a {type(kept).__name__}, not a {state.__name__}")

@@ -157,7 +157,7 @@ def _check_one(where: str, legal: Range, value: Any) -> None:
     if isinstance(value, jax.core.Tracer) or (callable(value) and legal.schedule):
         return
     kind = "a number or a schedule" if legal.schedule else "a number (no schedule)"
-    array = isinstance(value, np.ndarray | np.generic | jax.Array) and np.isrealobj(value)
+    array = isinstance(value, np.ndarray | np.generic | jax.Array) and value.dtype != bool and np.isrealobj(value)
     if isinstance(value, bool) or not (isinstance(value, int | float) or array):
         raise TypeError(f"{where}={value!r} is not {kind} in {legal}: {legal.hint}")
     if array and value.ndim:

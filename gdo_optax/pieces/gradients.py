@@ -16,7 +16,7 @@ def centralize(out_axis: int = -1) -> Piece:
     """g ↦ g − mean of g over all axes but `out_axis`: each output unit's gradient sums to 0; vectors stay as they are.
 
     The output axis is the last of Flax's kernels, (in, out) and (height, width, in, out); optax.centralize keeps the
-    first, as PyTorch lays them out.
+    first, as PyTorch lays them out. TypeError for an axis that is no integer.
 
     H. Yong et al. (2020), "Gradient centralization", arXiv:2004.01461, equation 1.
 
@@ -25,6 +25,8 @@ def centralize(out_axis: int = -1) -> Piece:
     Array([[-1.,  0.],
            [ 1.,  0.]], dtype=float32)
     """
+    if isinstance(out_axis, bool) or not isinstance(out_axis, int):
+        raise TypeError(f"centralize: out_axis={out_axis!r} is not the number of an axis, such as -1")
 
     def centralized(g: Array) -> Array:
         if g.ndim < 2:
