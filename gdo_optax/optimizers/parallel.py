@@ -148,7 +148,7 @@ def adaptive_revision(
                     parallel(_squared, gradient=[], missed=[recall("missed")]),  # g² + 2·g·b
                     total(initial_accumulator_value),  # z
                 ],
-                largest=[recall("squares"), max_before(initial_accumulator_value)],  # z′_old
+                largest=[recall("squares"), max_before()],  # z′_old
             ),
             scale_by_learning_rate(learning_rate),
         ),
@@ -188,19 +188,19 @@ def sum_before(delay: int) -> Piece:
 
 
 @piece
-def max_before(initial_accumulator_value: Numeric = 0.0) -> Piece:
-    """xₜ ↦ max(x₁, …, xₜ₋₁, z₀): the largest so far without this one, z₀ = initial_accumulator_value.
+def max_before() -> Piece:
+    """xₜ ↦ max(0, x₁, …, xₜ₋₁): the largest so far without this one.
 
     >>> import jax.numpy as jnp
-    >>> tx = max_before(1.0)
-    >>> tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))
+    >>> tx = max_before()
+    >>> tx.update(jnp.array([2.0]), jnp.array([1.0]))
     (Array([1.], dtype=float32), Array([2.], dtype=float32))
     """
 
     def rule(m: Array, x: Array) -> tuple[Array, Array]:
         return jnp.maximum(m, x).astype(m.dtype), m.astype(x.dtype)
 
-    return recurrent(rule, lambda zeros: zeros + arithmetic.as_dtype(initial_accumulator_value, zeros.dtype))
+    return recurrent(rule)
 
 
 @piece
