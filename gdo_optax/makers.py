@@ -177,12 +177,16 @@ def memory(
 
 
 def recurrent(
-    f: Callable[..., tuple[Any, Array]], initial: Callable[[Any], Any] | None = None, **hyper: Hyperparameter
+    f: Callable[..., tuple[Any, Array]],
+    initial: Callable[[Any], Any] | None = None,
+    dtype: Any = None,
+    **hyper: Hyperparameter,
 ) -> Piece:
     """(m, x) ↦ f(m, x, **hyper) = (m′, y): keeps m′, which may be a tree of arrays, and emits y.
 
-    m starts as zeros in at least float32, or as `initial` makes it of these. An f that needs the time asks for it as a
-    hyperparameter, t=optax.safe_increment being the schedule count ↦ count + 1.
+    m starts as zeros in at least float32, or as `initial` makes it of these, and is stored in `dtype` where one is
+    given. An f that needs the time asks for it as a hyperparameter, t=optax.safe_increment being the schedule
+    count ↦ count + 1.
 
     >>> import jax.numpy as jnp
     >>> difference = recurrent(lambda m, x: (x, x - m))
@@ -193,9 +197,16 @@ def recurrent(
 
     def first(p: Any) -> Any:
         zeros = jnp.zeros_like(p, dtype=wide_dtype(p))
-        return initial(zeros) if initial else zeros
+        return stored(initial(zeros) if initial else zeros)
 
-    return _rule(lambda m, x, t, p, /, **h: f(m, x, **h), hyper, initial=first)
+    def stored(m: Any) -> Any:
+        return m if dtype is None else jax.tree.map(lambda a: a.astype(dtype), m)
+
+    def rule(m: Any, x: Array, t: None, p: None, /, **h: Numeric) -> tuple[Any, Array]:
+        new, y = f(m if dtype is None else jax.tree.map(lambda a: a.astype(x.dtype), m), x, **h)
+        return stored(new), y
+
+    return _rule(rule, hyper, initial=first)
 
 
 def weights(f: Callable[..., tuple[Array, Array]], **hyper: Hyperparameter) -> Piece:

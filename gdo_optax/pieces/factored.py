@@ -1,5 +1,7 @@
 """Second moments kept as rows and columns."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -14,7 +16,10 @@ from gdo_optax.schedules import Schedule
 
 @piece
 def factored_ema(
-    decay_rate: Hyperparameter = 0.8, factored_dims: str = "last", min_dim_size_to_factor: Numeric | None = None
+    decay_rate: Hyperparameter = 0.8,
+    factored_dims: str = "last",
+    min_dim_size_to_factor: Numeric | None = None,
+    dtype: Any = None,
 ) -> Piece:
     """The average V of x with decay β₂ₜ = 1 − t⁻ᶜ, kept of a matrix as the averages of its rows and columns.
 
@@ -25,7 +30,8 @@ def factored_ema(
     of an (n, m) matrix is {"row": (n,), "col": (m,)}. Means in place of the paper's sums give the same V.
 
     `decay_rate` is c in (0, 1], a number or a schedule; `corrected_decay_rate` is that of Adam's second moment.
-    `factored_dims` is "last", the two last axes, or "largest", the two longest; ValueError for any other.
+    `factored_dims` is "last", the two last axes, or "largest", the two longest; ValueError for any other. `dtype`
+    stores the averages in less than float32.
 
     N. Shazeer, M. Stern (2018), "Adafactor: adaptive learning rates with sublinear memory cost", arXiv:1804.04235,
     Algorithms 4 and 5, sections 3 and 7.2.
@@ -69,7 +75,7 @@ def factored_ema(
         share = rows * arithmetic.reciprocal(of_all)  # first, so that no product of two ε underflows
         return {"row": row, "col": col}, share * cols
 
-    return recurrent(rule, initial, t=optax.safe_increment, decay_rate=decay_rate)
+    return recurrent(rule, initial, dtype, t=optax.safe_increment, decay_rate=decay_rate)
 
 
 def corrected_decay_rate(b2: Numeric) -> Schedule:

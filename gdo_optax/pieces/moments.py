@@ -15,8 +15,9 @@ from gdo_optax.makers import memory, recurrent
 def ema(decay: Hyperparameter, dtype: Any = None) -> Piece:
     """mₜ = β·mₜ₋₁ + (1−β)·xₜ, m₀ = 0: the exponential moving average, not bias-corrected.
 
-    `decay` is β in [0, 1), a number or a schedule; `dtype` stores m in less than float32. `optax.ema` debiases unless
-    told not to; here that is `bias_correction`, a piece of its own.
+    `decay` is β in [0, 1), a number or a schedule; `dtype` stores m in less than float32, rounded to the nearest: in
+    bfloat16, 0.999 stalls, as its steps are smaller than the rounding; `store` rounds so that they count. `optax.ema`
+    debiases unless told not to; here that is `bias_correction`, a piece of its own.
 
     >>> import jax.numpy as jnp
     >>> tx = ema(0.9)
@@ -97,7 +98,7 @@ def decayed_max(decay: Hyperparameter, dtype: Any = None) -> Piece:
 
 
 @piece
-def two_rate_ema(b1: Hyperparameter, b2: Hyperparameter) -> Piece:
+def two_rate_ema(b1: Hyperparameter, b2: Hyperparameter, dtype: Any = None) -> Piece:
     """cₜ = b1·mₜ₋₁ + (1−b1)·xₜ, emitted; mₜ = b2·mₜ₋₁ + (1−b2)·xₜ, m₀ = 0, kept: Lion's average.
 
     What is remembered is longer than what is acted on, where b1 < b2.
@@ -113,11 +114,11 @@ def two_rate_ema(b1: Hyperparameter, b2: Hyperparameter) -> Piece:
     def rule(m: Array, x: Array, b1: Numeric, b2: Numeric) -> tuple[Array, Array]:
         return arithmetic.average(m, x, b2), arithmetic.average(m, x, b1)
 
-    return recurrent(rule, b1=b1, b2=b2)
+    return recurrent(rule, dtype=dtype, b1=b1, b2=b2)
 
 
 @piece
-def variance(decay: Hyperparameter) -> Piece:
+def variance(decay: Hyperparameter, dtype: Any = None) -> Piece:
     """Vₜ = E[x²]ₜ − E[x]ₜ², both averages with decay β and from 0: the variance around the average, never negative.
 
         mₜ = β·mₜ₋₁ + (1−β)·xₜ
@@ -140,11 +141,11 @@ def variance(decay: Hyperparameter) -> Piece:
         v = arithmetic.average(m["variance"], arithmetic.capped(arithmetic.square(x - mean) * inverse), decay)
         return {"mean": mean, "variance": v}, v
 
-    return recurrent(rule, lambda zeros: {"mean": zeros, "variance": jnp.zeros_like(zeros)}, decay=decay)
+    return recurrent(rule, lambda zeros: {"mean": zeros, "variance": jnp.zeros_like(zeros)}, dtype, decay=decay)
 
 
 @piece
-def scale_by_past_updates(rho: Numeric, eps: Numeric) -> Piece:
+def scale_by_past_updates(rho: Numeric, eps: Numeric, dtype: Any = None) -> Piece:
     """Δₜ = √(E[Δ²]ₜ₋₁ + ε)·xₜ, then E[Δ²]ₜ = ρ·E[Δ²]ₜ₋₁ + (1−ρ)·Δₜ²: Adadelta's numerator, which restores the units.
 
     What is averaged is Δ as emitted, before any learning rate (M. D. Zeiler, 2012, arXiv:1212.5701, Algorithm 1).
@@ -159,4 +160,4 @@ def scale_by_past_updates(rho: Numeric, eps: Numeric) -> Piece:
         squared = arithmetic.capped((m + eps) * jnp.square(x))  # Δ²; reading its root twice would write that out
         return arithmetic.average(m, squared, rho), jnp.sqrt(m + eps) * x
 
-    return recurrent(rule, rho=rho, eps=eps)
+    return recurrent(rule, dtype=dtype, rho=rho, eps=eps)

@@ -75,7 +75,9 @@ def normalize_by_update_norm() -> Piece:
 
 
 @piece
-def positive_negative_momentum(decay: Numeric = 0.9, positive_negative_factor: Numeric = 1.0) -> Piece:
+def positive_negative_momentum(
+    decay: Numeric = 0.9, positive_negative_factor: Numeric = 1.0, dtype: Any = None
+) -> Piece:
     """mₜ = β²·mₜ₋₂ + (1−β²)·gₜ, emitted as ((1+β₀)·mₜ − β₀·mₜ₋₁) / √((1+β₀)² + β₀²): two averages take turns.
 
     Their difference keeps the size of the noise in the gradient, which an average loses.
@@ -96,7 +98,7 @@ def positive_negative_momentum(decay: Numeric = 0.9, positive_negative_factor: N
         return {"last": new, "before": m["last"]}, ((1 + factor) * new - factor * m["last"]) / length
 
     return recurrent(
-        rule, lambda zeros: {"last": zeros, "before": zeros + 0}, decay=decay**2, factor=positive_negative_factor
+        rule, lambda zeros: {"last": zeros, "before": zeros + 0}, dtype, decay=decay**2, factor=positive_negative_factor
     )
 
 

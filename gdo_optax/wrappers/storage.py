@@ -154,8 +154,8 @@ def blocks_of(x: Array, count: Array, block_size: int) -> Blocks:
     top = jnp.where(positive, 255.0, 127.0)
     squared = jnp.abs(b) * jnp.where(most > 0, 1 / most, 0) * top**2  # k² where x is on a level
     below = jnp.floor(jnp.sqrt(squared))
-    share = (squared - below**2) / (2 * below + 1)
-    up = ((turn >> 24).astype(b.dtype) + 0.5) / 256 < share  # to 8 bits: what is on a level but for rounding is on it
+    limit = ((turn >> 24).astype(jnp.int32).astype(b.dtype) + 0.5) / 256  # never near 0 or 1: a level stays itself
+    up = limit * (2 * below + 1) < squared - below**2
     level = jnp.clip(below + up.astype(b.dtype), jnp.where(positive & (b > 0), 1.0, 0.0), top)
     codes = (jnp.sign(b) * level).astype(jnp.int32).astype(jnp.int8)  # the upper levels of 255 become negative codes
     return Blocks(_unrowed(codes, x.shape), jnp.where(positive, -most, most)[:, 0])
