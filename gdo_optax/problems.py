@@ -80,6 +80,7 @@ def ravine(ratio: float = 100.0, dim: int = 2, angle: float = 0.0, seed: int | N
     ranges.check("ravine", {"ratio": ratio, "dim": dim, "angle": angle})
     if angle and seed is not None:
         raise ValueError(f"ravine: angle={angle} and seed={seed}: it is turned once, by an angle or at random")
+    dim = int(dim)  # which may be a float
     curvatures = np.geomspace(1, ratio, dim)
     turn = np.eye(dim)
     if seed is not None:
