@@ -73,13 +73,13 @@ def inverse_root(v: Array, eps: Numeric, eps_root: Numeric) -> Array:
     return jnp.where((v + eps_root == 0) & (eps == 0), 0, inverse)
 
 
-def average(m: Array, x: Array, decay: Numeric) -> Array:
+def average(m: Array, x: Array, decay: Numeric, new: Numeric | None = None) -> Array:
     """β·m + (1−β)·x, written m + ((1−β)x − (1−β)m), 1−β taken before β is rounded; from the other end where β < ½.
 
     In float32 0.999 is 1.3e-8 off, so a rounded β gives 1−β an error of 1.3e-5, for ever. From m's end a small β would
-    leave m's rounding in place of a small x.
+    leave m's rounding in place of a small x. `new` is 1−β where it is known better than from β.
     """
-    new = 1 - decay
+    new = 1 - decay if new is None else new
     from_past, from_new = m + (new * x - new * m), x + (decay * m - decay * x)  # x − m itself may overflow
     if isinstance(decay, int | float):
         return from_new if decay < 0.5 else from_past

@@ -33,9 +33,13 @@ def nadam_momentum(b1: Numeric, momentum_decay: Numeric = 1 / 250) -> Schedule:
     """
     check_numbers("nadam_momentum", b1=b1)
 
-    def momentum(count: Array) -> Array:
-        return b1 * (1 - 0.5 * 0.96 ** ((jnp.asarray(count, float) + 1) * momentum_decay))
+    def growth(count: Array) -> Array:
+        return 0.5 * 0.96 ** ((jnp.asarray(count, float) + 1) * momentum_decay)
 
+    def momentum(count: Array) -> Array:
+        return b1 * (1 - growth(count))
+
+    vars(momentum)["complement"] = lambda count: (1 - b1) + b1 * growth(count)
     return momentum
 
 
@@ -60,10 +64,12 @@ def corrected_decay(decay: Numeric) -> Schedule:
 def complement(schedule: Schedule) -> Schedule:
     """1 − schedule(count).
 
+    Of a β near 1 the difference has lost digits: a schedule that knows it better has it as its attribute `complement`.
+
     >>> complement(lambda count: 0.25)(0)
     0.75
     """
-    return lambda count: 1 - schedule(count)
+    return getattr(schedule, "complement", None) or (lambda count: 1 - schedule(count))
 
 
 def ahead(schedule: Schedule, steps: int = 1) -> Schedule:

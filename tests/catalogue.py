@@ -277,11 +277,18 @@ class Case(NamedTuple):
         return get(self.name).maker(**settings)
 
     def oracle(self, x: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+        return getattr(oracles, self.name)(x, gradients, **self._of_oracle())
+
+    def start(self) -> Any:
+        """The oracle's step(t, g, x)."""
+        return getattr(oracles, self.name).start(**self._of_oracle())
+
+    def _of_oracle(self) -> dict[str, Any]:
         settings = dict(self.settings)
         if "inner" in settings:
             name, inner = settings.pop("inner")
             settings |= {"inner": getattr(oracles, name), "inner_settings": inner}
-        return getattr(oracles, self.name)(x, gradients, **settings)
+        return settings
 
 
 def updates_of(case: Case, params: Any, grads: Any) -> Any:

@@ -12,6 +12,7 @@ from gdo_optax import arithmetic
 from gdo_optax.core import Hyperparameter, Piece, piece
 from gdo_optax.counting import time_of
 from gdo_optax.makers import Running, pointwise, timed
+from gdo_optax.schedules import complement
 
 
 @piece
@@ -37,10 +38,11 @@ def bias_correction(decay: Hyperparameter, power: float = 1, ahead: int = 0) -> 
         return pointwise(divided, weight=lambda count: arithmetic.weight_of_past(time_of(count) + ahead, decay))
 
     def gathered(weight: Numeric, count: Array) -> Array:  # 1 − Πβ is the average of ones, and loses no digits
-        return arithmetic.average(weight, 1.0, decay(jnp.maximum(count, count + ahead)))  # a full count must not wrap
+        later = jnp.maximum(count, count + ahead)  # a full count must not wrap
+        return arithmetic.average(weight, 1.0, decay(later), complement(decay)(later))
 
     def initial() -> Numeric:
-        return functools.reduce(lambda w, i: arithmetic.average(w, 1.0, decay(jnp.int32(i))), range(ahead), 0.0)
+        return functools.reduce(lambda weight, i: gathered(weight, jnp.int32(i - ahead)), range(ahead), 0.0)
 
     return pointwise(divided, weight=Running(gathered, initial))
 

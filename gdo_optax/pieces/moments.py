@@ -9,6 +9,7 @@ from chex import Array, Numeric
 from gdo_optax import arithmetic
 from gdo_optax.core import Hyperparameter, Piece, piece
 from gdo_optax.makers import memory, recurrent
+from gdo_optax.schedules import complement
 
 
 @piece
@@ -24,7 +25,8 @@ def ema(decay: Hyperparameter, dtype: Any = None) -> Piece:
     >>> tx.update(jnp.array([1.0]), tx.init(jnp.zeros(1)))[0]
     Array([0.1], dtype=float32)
     """
-    return memory(arithmetic.average, dtype=dtype, decay=decay)
+    new = {"new": complement(decay)} if callable(decay) else {}
+    return memory(arithmetic.average, dtype=dtype, decay=decay, **new)
 
 
 @piece

@@ -104,7 +104,8 @@ def scale_by_rprop(
         m: dict[str, Array], x: Array, eta_minus: Numeric, eta_plus: Numeric, least: Numeric, most: Numeric
     ) -> tuple[dict[str, Array], Array]:
         last, same = m["step"], _agreement(m["previous"], x)
-        changed = jnp.clip(jnp.where(same > 0, eta_plus * last, eta_minus * last), least, most)
+        growth = jnp.where(same > 0, (eta_plus - 1) * last, (eta_minus - 1) * last)
+        changed = jnp.clip(last + growth, least, most)  # η·Δ with a rounded η would compound its error over the steps
         step = jnp.where(same == 0, last, changed)
         back = {"minus": step, "iminus": jnp.zeros_like(step), "plus": last}[variant]  # after a change of sign
         previous = x if variant == "minus" else jnp.where(same < 0, 0, x)

@@ -36,7 +36,7 @@ def moments(rows):
     mean = np.mean(rows, axis=0)
     centred = rows - mean
     variance = np.sum(centred**2, axis=0) / (len(rows) - 1)
-    constant = variance.real == 0
+    constant = np.all(rows.real == rows.real[0], axis=0)
     safe = np.where(constant, 1.0, variance)
     skewness = np.where(constant, 0.0, np.mean(centred**3, axis=0) / safe**1.5)
     kurtosis = np.where(constant, 0.0, np.mean(centred**4, axis=0) / safe**2)

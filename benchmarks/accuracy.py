@@ -1,0 +1,92 @@
+"""How many ulps from the paper? Every method's updates at every one of many steps, against its float64 NumPy loop.
+
+An error is normwise, max|u − u64| / (ulp · max|u64|) over the arrays' rows at one step, the ulp being that of the dtype
+of the update at 1: 2^-23 of float32, 2^-7 of bfloat16, 2^-10 of float16. A method that reads the parameters is compared
+with a loop that is given the same parameters: it is the method that is measured, not the rounding of the weights. Where
+an update is the way to a point, the error of that point counts, in ulps of the point.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from chex import Array
+
+from tests.catalogue import Case
+from tests import oracles
+
+
+ULP = {"float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+TARGETS = ("slow_weights(", "proximal(")
+"""Pieces that emit the way from the parameters to a point: it is no more exact than they are."""
+
+
+class Accuracy(NamedTuple):
+    """The largest error in ulps and its step, from 1; `of` says what is in error."""
+
+    ulps: float
+    step: int
+    of: str
+
+
+def normal(steps: int) -> np.ndarray:
+    """N(0, 1), (steps, 1, 64), exact in 16 bits."""
+    return np.random.default_rng(0).standard_normal((steps, 1, 64)).astype(np.float16).astype(np.float32)
+
+
+def mixed(steps: int) -> np.ndarray:
+    """N(0, 1) times 1e-8, 1e-7, … 1e4, (steps, 13, 32): a scale for every row."""
+    scale = 10.0 ** np.arange(-8, 5)
+    return (np.random.default_rng(1).standard_normal((steps, 13, 32)) * scale[:, None]).astype(np.float32)
+
+
+def trajectory(tx: optax.GradientTransformation, grads: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """The updates, and the parameters that each of them is added to, both of all steps."""
+
+    def step(carry: tuple[Array, Any], g: Array) -> tuple[tuple[Array, Any], tuple[Array, Array]]:
+        p, state = carry
+        u, state = tx.update(g, state, p)
+        return (optax.apply_updates(p, u), state), (u, p)
+
+    start = jnp.asarray(np.random.default_rng(2).standard_normal(grads.shape[1:]) / 8, dtype)
+    out = jax.jit(lambda p, s, g: jax.lax.scan(step, (p, s), g)[1])(start, tx.init(start), jnp.asarray(grads, dtype))
+    return np.asarray(out[0], np.float64), np.asarray(out[1], np.float64)
+
+
+def reads_parameters(tx: optax.GradientTransformation) -> bool:
+    """Whether an update without parameters is an error."""
+    p = jnp.ones((4, 4))
+    try:
+        tx.update(p, tx.init(p))
+    except ValueError:
+        return True
+    return False
+
+
+def _alone(step: Callable, grads: np.ndarray) -> np.ndarray:
+    """The updates of a loop with parameters of its own."""
+    x, out = np.zeros(grads.shape[1:]), []
+    for t, g in enumerate(grads, start=1):
+        out.append(step(t, g, x))
+        x = x + out[-1]
+    return np.stack(out)
+
+
+def accuracy(case: Case, grads: np.ndarray, dtype: str, tx: optax.GradientTransformation | None = None) -> Accuracy:
+    """Of a method, or of another transformation that should be the same."""
+    tx = tx or case.tx()
+    ours, params = trajectory(tx, grads, dtype)
+    step = case.start()
+    grads = np.asarray(jnp.asarray(grads, dtype), np.float64)
+    if reads_parameters(tx):
+        theirs = np.stack([step(t, g, p) for t, (g, p) in enumerate(zip(grads, params, strict=True), start=1)])
+    else:
+        theirs = _alone(step, grads)
+    to_a_point = any(name in str(case.tx()) for name in TARGETS)
+    size = np.max(np.abs(params + theirs if to_a_point else theirs), -1)
+    error = np.max(np.abs(ours - theirs), -1) / np.where(size > 0, size, 1) / ULP[dtype]
+    error = np.max(np.where(np.isfinite(ours).all(-1), error, np.inf), -1)
+    return Accuracy(float(error.max()), int(error.argmax()) + 1, "point" if to_a_point else "update")
