@@ -49,8 +49,8 @@ def keep_master(inner: optax.GradientTransformation) -> Piece:
     1000 steps of 1e-3 from 1 end at 0; in plain bfloat16, whose numbers are 2⁻⁸ apart there, they never leave 1. Four
     bytes a parameter; the inner optimizer sees w. What is emitted is round(w) − θ, so `optax.apply_updates` lands on
     round(w) to the bit, unless the step is larger than what it leads to and its dtype, the gradient's, cannot hold it:
-    then it lands within half a unit of the step's last place, and on round(w) one step later. What else moves the
-    parameters is undone by the next update. Float32 parameters pass through, and nothing is kept of them.
+    then it lands there to the step's last place, and to the bit one step later. What else moves the parameters is
+    undone by the next update. Float32 parameters pass through, and nothing is kept of them.
 
     It goes around the whole optimizer, keep_master(chain(…)), as only there the parameters' dtype is known.
 
