@@ -1,5 +1,6 @@
 """How what an optimizer remembers is stored: in 16 or in 8 bits."""
 
+import functools
 import math
 import re
 from collections.abc import Callable
@@ -130,9 +131,9 @@ def _chooser(where: Where) -> Callable[[str], bool]:
 
 def _encoder(as_: Any, block_size: int) -> Callable[[Array, Array], Blocks | Half]:
     if as_ in ("bfloat16", jnp.bfloat16):
-        return half_of
+        return jax.jit(half_of)
     if as_ in ("int8", jnp.int8):
-        return lambda x, count: blocks_of(x, count, block_size)
+        return jax.jit(functools.partial(blocks_of, block_size=block_size))
     raise ValueError(f'store: as_={show(as_)} is neither "int8" nor bfloat16')
 
 
