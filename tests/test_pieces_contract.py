@@ -18,7 +18,7 @@ from gdo_optax.optimizers.ranger21 import ranger21
 from gdo_optax.pieces import gradients as on_gradients
 from gdo_optax.pieces import paths, slow, units
 from gdo_optax.trees import absent
-from gdo_optax.wrappers import evaluations, layers
+from gdo_optax.wrappers import evaluations, layers, precision, skipping, storage
 from tests.catalogue import avals, steps_of, tree
 
 
@@ -58,6 +58,11 @@ ALL: dict[str, str] = {
         "normalize": "",
         "scale_by_path": "{'kernel': 0.5}",
         "add_gradient_noise": "seed=1",
+        "keep_master": "momentum(0.1)",
+        "compensate": "momentum(0.1)",
+        "round_stochastically": "momentum(0.1), seed=1",
+        "store": "momentum(0.1), block_size=4",
+        "skip_nonfinite": "momentum(0.1)",
     }.items()
 } | {
     "reset": "lookahead(momentum(0.1), 2, inner_state='reset')",
@@ -68,7 +73,20 @@ ALL: dict[str, str] = {
 }
 SPACE = {
     k: v
-    for module in (slow, paths, units, on_gradients, evaluations, layers, lookahead, evaluating, g)
+    for module in (
+        slow,
+        paths,
+        units,
+        on_gradients,
+        evaluations,
+        layers,
+        lookahead,
+        evaluating,
+        precision,
+        skipping,
+        storage,
+        g,
+    )
     for k, v in vars(module).items()
 } | {"ranger21": ranger21}
 
@@ -162,7 +180,11 @@ def test_a_scan_under_vmap_of_what_optax_wraps_equals_the_loop(name: str) -> Non
         close(last, state, rtol=1e-4, atol=1e-4)
 
 
-@every_one
+OWN_DTYPES = {"keep_master", "compensate", "round_stochastically", "store"}
+"""What itself decides how parameters are rounded, or what is stored how; it has tests of its own."""
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in OWN_DTYPES])
 def test_half_precision_is_rounded_once(name: str) -> None:
     tx, step = compiled(name)
     state, wide_state = (tx.init(model(dtype=jnp.bfloat16)) for _ in "ab")
@@ -208,6 +230,9 @@ INJECTED = {
     "temporal_average": ((0.5,), ()),
     "add_gradient_noise": ((0.01, 0.55, 1), ()),
     "positive_negative_momentum": ((), ()),
+    "round_stochastically": ((g.momentum(0.1), 1), ()),
+    "store": ((g.momentum(0.1),), ("where", "as_", "block_size")),
+    "skip_nonfinite": ((g.momentum(0.1),), ()),
 }
 
 
