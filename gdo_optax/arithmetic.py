@@ -98,7 +98,7 @@ def weight_of_past(t: Array, decay: Numeric) -> Array:
 
     Written −expm1(t·log β): subtracting βᵗ from 1 would lose all digits that 1 − β has below 1.
     """
-    return -jnp.expm1(t * log(decay))
+    return -jnp.expm1(t * log(as_dtype(decay, t.dtype)))
 
 
 def norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
@@ -135,6 +135,7 @@ def sma_length(t: Array, decay: Numeric) -> tuple[Array, Array]:
     Langevin's function 𝓛 they are ρₜ = 𝓛(L/2) + t·(1 − 𝓛(tL/2)), where nothing cancels: for large t the bracket is
     1/y − 2/(e²ʸ−1) with y = tL/2.
     """
+    decay = as_dtype(decay, t.dtype)
     rate = -log(decay)
     y = t * rate / 2
     far = jnp.maximum(y, 1)

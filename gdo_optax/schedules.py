@@ -33,13 +33,19 @@ def nadam_momentum(b1: Numeric, momentum_decay: Numeric = 1 / 250) -> Schedule:
     """
     check_numbers("nadam_momentum", b1=b1)
 
-    def growth(count: Array) -> Array:
-        return 0.5 * 0.96 ** ((jnp.asarray(count, float) + 1) * momentum_decay)
+    def growth(count: Array) -> tuple[Array, Numeric]:
+        t = time_of(count)
+        return 0.5 * 0.96 ** (t * as_dtype(momentum_decay, t.dtype)), as_dtype(b1, t.dtype)
 
     def momentum(count: Array) -> Array:
-        return b1 * (1 - growth(count))
+        grown, b1 = growth(count)
+        return b1 * (1 - grown)
 
-    vars(momentum)["complement"] = lambda count: (1 - b1) + b1 * growth(count)
+    def rest(count: Array) -> Array:
+        grown, b1 = growth(count)
+        return (1 - b1) + b1 * grown
+
+    vars(momentum)["complement"] = rest
     return momentum
 
 
@@ -56,7 +62,7 @@ def corrected_decay(decay: Numeric) -> Schedule:
 
     def corrected(count: Array) -> Array:
         t = time_of(count)
-        return decay * (weight_of_past(t - 1, decay) / weight_of_past(t, decay))
+        return as_dtype(decay, t.dtype) * (weight_of_past(t - 1, decay) / weight_of_past(t, decay))
 
     return corrected
 

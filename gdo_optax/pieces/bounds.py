@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from chex import Array, Numeric
 
 from gdo_optax import ranges
+from gdo_optax.arithmetic import as_dtype
 from gdo_optax.core import Hyperparameter, Piece, piece
 from gdo_optax.counting import time_of
 from gdo_optax.makers import pointwise
@@ -30,16 +31,18 @@ def clip_by_bounds(final_learning_rate: Hyperparameter = 0.1, gamma: Numeric = 1
     Array([0.05, 0.2 ], dtype=float32)
     """
 
-    def final(count: Array) -> Numeric:
-        return final_learning_rate(count) if callable(final_learning_rate) else final_learning_rate
+    def now(count: Array) -> tuple[Numeric, Array]:  # the final rate and γt
+        t = time_of(count)
+        final = final_learning_rate(count) if callable(final_learning_rate) else final_learning_rate
+        return as_dtype(final, t.dtype), as_dtype(gamma, t.dtype) * t
 
     def lower(count: Array) -> Array:
-        return final(count) * (
-            gamma * time_of(count) / (gamma * time_of(count) + 1)
-        )  # 1 − 1/(γt+1), no difference taken
+        final, closed = now(count)
+        return final * (closed / (closed + 1))  # 1 − 1/(γt+1), no difference taken
 
     def upper(count: Array) -> Array:
-        return final(count) * (1 + 1 / (gamma * time_of(count)))
+        final, closed = now(count)
+        return final * (1 + 1 / closed)
 
     return pointwise(jnp.clip, min=lower, max=upper)
 

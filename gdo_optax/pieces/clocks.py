@@ -39,7 +39,8 @@ def bias_correction(decay: Hyperparameter, power: float = 1, ahead: int = 0) -> 
 
     def gathered(weight: Numeric, count: Array) -> Array:  # 1 − Πβ is the average of ones, and loses no digits
         later = jnp.maximum(count, count + ahead)  # a full count must not wrap
-        return arithmetic.average(weight, 1.0, decay(later), complement(decay)(later))
+        betas = (arithmetic.as_dtype(s(later), jnp.result_type(weight)) for s in (decay, complement(decay)))
+        return arithmetic.average(weight, 1.0, *betas)
 
     def initial() -> Numeric:
         return functools.reduce(lambda weight, i: gathered(weight, jnp.int32(i - ahead)), range(ahead), 0.0)
@@ -70,7 +71,7 @@ def rectify(decay: Numeric, threshold: Numeric = 5.0, otherwise: Numeric = 1.0) 
 
     def rectification(count: Array) -> Array:  # 0 for "not yet"
         rho, rho_inf = arithmetic.sma_length(time_of(count), decay)
-        adapts = (rho >= threshold) & (rho > 4)
+        adapts = (rho >= arithmetic.as_dtype(threshold, rho.dtype)) & (rho > 4)
         rho, rho_inf = jnp.where(adapts, rho, 5), jnp.where(adapts, rho_inf, 5)  # no root of a negative in either arm
         r = jnp.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
         return jnp.where(adapts, r, 0)

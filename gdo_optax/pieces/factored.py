@@ -96,7 +96,7 @@ def corrected_decay_rate(b2: Numeric) -> Schedule:
 
     def exponent(count: Array) -> Array:
         t = optax.safe_increment(jnp.asarray(count, int)).astype(float)
-        window = arithmetic.weight_of_past(t, b2) / (1 - b2)
+        window = arithmetic.weight_of_past(t, b2) / (1 - arithmetic.as_dtype(b2, t.dtype))
         return jnp.where(t > 1, jnp.log(window) / jnp.log(jnp.maximum(t, 2)), 1)
 
     return exponent
