@@ -264,7 +264,10 @@ def test_a_task_without_a_loss_at_first_neither_lags_nor_leads() -> None:
     np.testing.assert_allclose(with_it / with_it[1], [1.04, 1.0, 0.96], rtol=1e-6)
     assert np.array_equal(moved(tx, g, [0.0, 0.0, 0.0], [1.0, 2.0, 3.0]).weights, jnp.ones(3))
     chex.assert_tree_all_finite(moved(tx, g, [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]))
-    chex.assert_tree_all_finite(moved(gradnorm(3, 0.5), g, [1.0, 1.0, 1.0], [-2.0, 1.0, 3.0]))
+    negative = moved(gradnorm(3, 0.5), g, [1.0, 1.0, 1.0], [-2.0, 1.0, 3.0])
+    chex.assert_tree_all_finite(negative)
+    assert negative.count == 2
+    assert negative.weights[0] < 1  # it leads
 
 
 @pytest.mark.parametrize("name", ["gradnorm", "dynamic_weight_average", "uncertainty_weights"])
@@ -324,6 +327,11 @@ def test_orders_are_drawn_anew_every_time() -> None:
     assert len({d.tobytes() for d in drawn}) > 15
     assert len({row.tobytes() for d in drawn for row in d}) > 15
     assert not np.array_equal(drawn, orders(4, seed=1, steps=20))
+
+
+def test_a_gradient_too_small_for_its_square_is_no_conflict() -> None:
+    g = jnp.array([[1.0, 2.0], [-1e-30, 0.0]])
+    np.testing.assert_allclose(pcgrad(2).update(g, pcgrad(2).init(g[0]))[0], [1.0, 2.0])
 
 
 def test_surgery_where_nothing_conflicts_is_the_sum() -> None:
