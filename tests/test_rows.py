@@ -292,6 +292,14 @@ def test_nothing_changes_type_and_all_may_be_donated(counts: str, dtype: Any) ->
     for t in range(3):
         carry = donated(carry, take(rows, t))
 
+    def floats(tree: Any, dtype: Any) -> Any:
+        return jax.tree.map(lambda x: x.astype(dtype) if x.dtype in (jnp.bfloat16, jnp.float32) else x, tree)
+
+    update = cheap_jit(tx.update)
+    updates, new = update(take(rows, 2), carry[1], carry[0])
+    wide_updates, wide_new = update(floats(take(rows, 2), jnp.float32), carry[1], floats(carry[0], jnp.float32))
+    chex.assert_trees_all_equal((updates, new), (floats(wide_updates, dtype), wide_new))
+
     def scanned(params: Any, state: Any, rows: Any) -> Any:
         return jax.lax.scan(step, (params, state), rows)[0]
 
