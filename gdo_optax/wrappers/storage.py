@@ -62,8 +62,8 @@ def store(
     second moment never becomes 0, nor its root less than 1/255 of the largest in the block. A number that is not finite
     takes its block with it.
 
-    Unlike Dettmers et al. there is no table of values, small blocks (256, not 2048) and no optimizer of its own. What is
-    saved is what lies between the steps: during an array's own update its memories are float32.
+    Unlike Dettmers et al. there is no table of values, small blocks (256, not 2048) and no optimizer of its own. What
+    is saved is what lies between the steps: during an array's own update its memories are float32.
 
     Without `where` it is all arrays of parameters' shapes but second weights, such as `eval_params` reads. Kept as they
     are: counts, arrays of less than `block_size` elements, of another shape, and what is not float32. Put `keep_master`
