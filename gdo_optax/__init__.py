@@ -146,9 +146,12 @@ from gdo_optax.wrappers.evaluations import gradient_ahead, scale_by_backtracking
 from gdo_optax.wrappers.layers import layerwise
 from gdo_optax.wrappers.lookups import row_gradients
 from gdo_optax.wrappers.players import adversarial, in_turn
+from gdo_optax.wrappers.precision import compensate, keep_master, round_stochastically
 from gdo_optax.wrappers.restarts import interpolate_state, restart_state
 from gdo_optax.wrappers.rows import lazy
+from gdo_optax.wrappers.skipping import skip_nonfinite
 from gdo_optax.wrappers.sparse import sparse_rows
+from gdo_optax.wrappers.storage import store
 from gdo_optax.wrappers.workers import delay, downpour, local_sgd, random_delay
 
 
@@ -209,11 +212,16 @@ __all__ = [
     # Around a whole optimizer
     "accumulate",
     "adaptive_lookahead",
+    "compensate",
     "interpolate_state",
+    "keep_master",
     "layerwise",
     "lazy",
     "restart_state",
+    "round_stochastically",
     "sam",
+    "skip_nonfinite",
+    "store",
     # Several losses
     "dynamic_weight_average",
     "equal_weights",

@@ -70,8 +70,11 @@ from gdo_optax.warmups import linear_warmup, noam, untuned_exponential_warmup, u
 from gdo_optax.wrappers.accumulation import accumulate
 from gdo_optax.wrappers.layers import layerwise
 from gdo_optax.wrappers.players import adversarial, in_turn
+from gdo_optax.wrappers.precision import compensate, keep_master, round_stochastically
 from gdo_optax.wrappers.rows import lazy
+from gdo_optax.wrappers.skipping import skip_nonfinite
 from gdo_optax.wrappers.sparse import sparse_rows
+from gdo_optax.wrappers.storage import store
 from gdo_optax.wrappers.workers import delay, downpour, local_sgd
 
 
@@ -170,6 +173,11 @@ _BESIDE = (
         (lazy, "Su", 2019, "https://kexue.fm/archives/6869", lambda: lazy(adam())),
         (layerwise, "Su", 2019, "https://kexue.fm/archives/7094", lambda: layerwise(adam())),
         (sparse_rows, "Su", 2019, "https://kexue.fm/archives/6869", lambda: sparse_rows(adam())),
+        (keep_master, "Micikevicius et al.", 2018, "arXiv:1710.03740", lambda: keep_master(adam())),
+        (compensate, "Kahan", 1965, "doi:10.1145/363707.363723", lambda: compensate(adam())),
+        (round_stochastically, "Gupta et al.", 2015, "arXiv:1502.02551", lambda: round_stochastically(adam())),
+        (store, "Dettmers et al.", 2022, "arXiv:2110.02861", lambda: store(adam(), as_="int8")),
+        (skip_nonfinite, "Micikevicius et al.", 2018, "arXiv:1710.03740", lambda: skip_nonfinite(adam())),
         (sam, "Foret et al.", 2021, "arXiv:2010.01412", lambda: sam(adam())),
     ),
     *_others(
