@@ -268,7 +268,7 @@ def library() -> tuple[Entry, ...]:
     """Everything that has a paper, an optimizer or not.
 
     >>> sorted({entry.kind for entry in library()})[:5]
-    ['diagnostic', 'optimizer', 'piece', 'problem', 'schedule']
+    ['adversary', 'balancer', 'diagnostic', 'optimizer', 'parallel']
     """
     return _OPTIMIZERS + _BESIDE
 

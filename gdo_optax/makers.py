@@ -13,7 +13,7 @@ from chex import Array, ArrayTree, Numeric
 
 from gdo_optax.arithmetic import as_dtype, copy, wide_dtype
 from gdo_optax.core import Displaced, Hyperparameter, Piece, Timed, Weights, assemble
-from gdo_optax.trees import absent, columns, path_name
+from gdo_optax.trees import absent, columns, number_dtype, path_name
 
 
 class Running(NamedTuple):
@@ -49,7 +49,7 @@ def _rule(
 
     def init(params: ArrayTree) -> Any:
         memory = jax.tree.map(initial, params) if initial else ()
-        first = {k: jnp.asarray(h.initial(), _number_dtype(params)) for k, h in running.items()}
+        first = {k: jnp.asarray(h.initial(), number_dtype(params)) for k, h in running.items()}
         return state(jnp.zeros((), jnp.int32), memory, first or ()) if timed else memory
 
     def wide_update(x: ArrayTree, kept: Any, params: ArrayTree | None = None, **_: Any) -> tuple[ArrayTree, Any]:
@@ -100,12 +100,6 @@ def _fits(m: Any, x: Array, initial: Callable) -> bool:
         return True
     made = jax.eval_shape(initial, jax.ShapeDtypeStruct(x.shape, x.dtype))
     return jax.tree.map(jnp.shape, m) == jax.tree.map(jnp.shape, made)
-
-
-def _number_dtype(tree: ArrayTree) -> Any:
-    """Of a number that belongs to no array: double precision where any array has it."""
-    double = any(wide_dtype(p) in (jnp.float64, jnp.complex128) for p in jax.tree.leaves(tree))
-    return jnp.float64 if double else jnp.float32
 
 
 def pointwise(f: Callable[..., Array], **hyper: Hyperparameter) -> Piece:
@@ -262,7 +256,7 @@ def pooled(f: Callable[..., Array], measure: Callable[[Array], Array], **hyper: 
 
     def of_all(x: ArrayTree, _: Any) -> list[dict[str, Any]]:
         arrays = [a for a in jax.tree.leaves(x) if not absent(a)]
-        size, dtype = max(sum(a.size for a in arrays), 1), _number_dtype(arrays)
+        size, dtype = max(sum(a.size for a in arrays), 1), number_dtype(arrays)
         mean = sum((measure(a).astype(dtype) / size for a in arrays), jnp.zeros((), dtype))
         return [{} if absent(a) else {"mean": as_dtype(mean, a.dtype)} for a in jax.tree.leaves(x, is_leaf=absent)]
 

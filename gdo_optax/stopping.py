@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
 from gdo_optax.arithmetic import as_dtype, copy
 from gdo_optax.counting import check_numbers
-from gdo_optax.trees import each
+from gdo_optax.trees import each, number_dtype
 
 
 class Stopping(NamedTuple):
@@ -76,9 +75,8 @@ def early_stopping(patience: Numeric = 10, min_delta: Numeric = 0.0, mode: str =
     sign = 1 if mode == "min" else -1
 
     def init(params: ArrayTree) -> Stopping:
-        double = any(jnp.result_type(p) in (jnp.float64, jnp.complex128) for p in jax.tree.leaves(params))
         none = jnp.zeros((), jnp.int32)
-        worst = jnp.asarray(sign * jnp.inf, jnp.float64 if double else jnp.float32)
+        worst = jnp.asarray(sign * jnp.inf, number_dtype(params))
         kept = each(lambda p: copy(p, jnp.result_type(p)), params)
         return Stopping(none, worst, none - 1, none + 0, jnp.zeros((), bool), kept)
 

@@ -141,10 +141,16 @@ def all_finite(tree: ArrayTree) -> Any:
     return jnp.all(jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)] or [True]))
 
 
+def number_dtype(tree: ArrayTree) -> Any:
+    """Of a number that belongs to no array: double precision where any array has it."""
+    double = any(wide_dtype(p) in (jnp.float64, jnp.complex128) for p in jax.tree.leaves(tree))
+    return jnp.float64 if double else jnp.float32
+
+
 def global_norm(tree: ArrayTree) -> Any:
     """‖x‖₂ over all elements of all arrays together, in the dtype of the widest; finite for finite arrays."""
     norms = [norm(x) for x in jax.tree.leaves(tree)]
-    dtype = jnp.float64 if any(n.dtype == jnp.float64 for n in norms) else jnp.float32
+    dtype = number_dtype(norms)
     return norm(jnp.stack([n.astype(dtype) for n in norms] or [jnp.zeros((), dtype)]))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import gdo_optax
+from benchmarks import claims
 from gdo_optax.__main__ import KINDS, details, main, tables
 from gdo_optax.differences import differences
 from gdo_optax.entry import Entry
@@ -119,6 +120,10 @@ def test_names_are_unique_and_public() -> None:
 
 def test_the_readme_holds_the_family_table() -> None:
     assert tables() in (ROOT / "README.md").read_text()
+
+
+def test_the_table_of_claims_is_that_of_the_notebooks() -> None:
+    assert claims.table() in (ROOT / "benchmarks/README.md").read_text()
 
 
 def test_the_table_of_differences_is_todays() -> None:

@@ -256,7 +256,11 @@ def test_interference_in_any_dtype_and_size(dtype: Any) -> None:
         (lambda: d.largest_stable_rate(1.0, 1), ValueError, r"largest_stable_rate: momentum=1.0 is outside \[0, 1\)"),
         (lambda: d.largest_stable_rate(0.5, 0), ValueError, r"curvature=0 is outside \(0, inf\): it is an eigenvalue"),
         (lambda: d.spectral_radius(1, np.array([0, 2]), 1), ValueError, r"spectral_radius: momentum=2 is outside"),
-        (lambda: d.spectral_radius(1, 0.5, [1, np.nan]), ValueError, r"spectral_radius: curvature=nan is outside"),
+        (
+            lambda: d.spectral_radius(1, 0.5, np.array([1, np.nan])),
+            ValueError,
+            r"spectral_radius: curvature=nan is outside",
+        ),
         (lambda: d.spectral_radius("1", 0.5, 1), TypeError, r"spectral_radius: rate='1' is not a number"),
         (lambda: d.spectral_radius(1, g.relative_step, 1), TypeError, r"momentum cannot be a schedule"),
         (lambda: d.optimal_heavy_ball(0, 1), ValueError, r"optimal_heavy_ball: lmin=0 is outside \(0, inf\)"),

@@ -18,7 +18,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 import gdo_optax as g
-from gdo_optax.optimizers.parallel import adaptive_revision, eamsgd, easgd, hogwild, max_before, sum_before
+from gdo_optax.optimizers.parallel import adaptive_revision, eamsgd, easgd, hogwild
+from gdo_optax.pieces.moments import max_before, sum_before
 from gdo_optax.pieces.workers import elastic, fetch, parameter_server, synchronize, worker_mean
 from gdo_optax.wrappers.workers import delay, downpour, local_sgd, random_delay
 from tests import oracles

@@ -6,8 +6,7 @@ from chex import Array, Numeric
 from gdo_optax import arithmetic
 from gdo_optax.combinators import chain, parallel, recall
 from gdo_optax.core import Hyperparameter, Piece, piece
-from gdo_optax.makers import recurrent
-from gdo_optax.pieces.moments import total, trace
+from gdo_optax.pieces.moments import max_before, sum_before, total, trace
 from gdo_optax.pieces.scales import scale, scale_by_learning_rate
 from gdo_optax.pieces.workers import AxisName, elastic
 from gdo_optax.schedules import ahead
@@ -164,43 +163,6 @@ def _squared(g: Array, missed: Array) -> Array:
 def _revised(g: Array, missed: Array, z: Array, largest: Array) -> Array:
     before, now = (arithmetic.inverse_root(v, 0.0, 0.0) for v in (largest, jnp.maximum(largest, z)))
     return g * now - missed * (before - now)
-
-
-@piece
-def sum_before(delay: int) -> Piece:
-    """xₜ ↦ xₜ₋₁ + … + xₜ₋d, d = delay: the sum of the last few inputs without this one.
-
-    Summed anew each time: a running sum would keep the rounding of everything it has let go.
-
-    >>> import jax.numpy as jnp
-    >>> tx = sum_before(2)
-    >>> state = tx.init(jnp.zeros(1))
-    >>> for x in (1.0, 2.0, 3.0, 4.0):
-    ...     y, state = tx.update(jnp.array([x]), state)
-    >>> y
-    Array([5.], dtype=float32)
-    """
-
-    def rule(m: Array, x: Array) -> tuple[Array, Array]:
-        return jnp.concatenate([m, x.astype(m.dtype)[None]])[1:], jnp.sum(m, 0).astype(x.dtype)
-
-    return recurrent(rule, lambda zeros: jnp.zeros_like(zeros, shape=(int(delay), *zeros.shape)))
-
-
-@piece
-def max_before() -> Piece:
-    """xₜ ↦ max(0, x₁, …, xₜ₋₁): the largest so far without this one.
-
-    >>> import jax.numpy as jnp
-    >>> tx = max_before()
-    >>> tx.update(jnp.array([2.0]), jnp.array([1.0]))
-    (Array([1.], dtype=float32), Array([2.], dtype=float32))
-    """
-
-    def rule(m: Array, x: Array) -> tuple[Array, Array]:
-        return jnp.maximum(m, x).astype(m.dtype), m.astype(x.dtype)
-
-    return recurrent(rule)
 
 
 @piece

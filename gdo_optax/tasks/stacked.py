@@ -6,17 +6,11 @@ import jax
 import jax.numpy as jnp
 from chex import Array, ArrayTree
 
-from gdo_optax.arithmetic import root, wide_dtype
-from gdo_optax.trees import Mask, each, excluding, inverted, overlaid, path_name
+from gdo_optax.arithmetic import root
+from gdo_optax.trees import Mask, each, excluding, inverted, number_dtype, overlaid, path_name
 
 
 Shared: TypeAlias = str | Mask | None
-
-
-def number_dtype(tree: ArrayTree) -> Any:
-    """Of a number that belongs to no array: double precision where any array has it."""
-    double = any(wide_dtype(x) in (jnp.float64, jnp.complex128) for x in jax.tree.leaves(tree))
-    return jnp.float64 if double else jnp.float32
 
 
 def stacked(x: ArrayTree, tasks: int) -> list[Array]:

@@ -11,8 +11,8 @@ from chex import Array, ArrayTree
 
 from gdo_optax.combinators import single
 from gdo_optax.core import Piece, assemble, piece
-from gdo_optax.tasks.stacked import Shared, chosen, combined, number_dtype, stacked, unstacked
-from gdo_optax.trees import all_finite
+from gdo_optax.tasks.stacked import Shared, chosen, combined, stacked, unstacked
+from gdo_optax.trees import all_finite, number_dtype
 
 
 Rule: TypeAlias = Callable[[Any, Array, list[Array]], tuple[Array, Any]]

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.arithmetic import norm, wide_dtype
+from gdo_optax.arithmetic import norm
 from gdo_optax.combinators import parallel
 from gdo_optax.core import Piece, assemble, piece
 from gdo_optax.recipe import show
-from gdo_optax.trees import absent, each, widened
+from gdo_optax.trees import absent, each, number_dtype, widened
 
 
 class Searched(NamedTuple):
@@ -112,9 +112,7 @@ def scale_by_backtracking(learning_rate: Numeric = 1.0, max_backtracking_steps: 
     """
 
     def init(params: ArrayTree) -> Searched:
-        double = any(jnp.finfo(wide_dtype(p)).dtype == jnp.float64 for p in jax.tree.leaves(params))
-        rate = jnp.asarray(learning_rate, jnp.float64 if double else jnp.float32)
-        return Searched(jnp.zeros((), jnp.int32), rate)
+        return Searched(jnp.zeros((), jnp.int32), jnp.asarray(learning_rate, number_dtype(params)))
 
     def wide_update(g: ArrayTree, state: Searched, params: Any = None, **extra: Any) -> tuple[ArrayTree, Searched]:
         value_fn = _needed("scale_by_backtracking", "value_fn", params, extra)
