@@ -95,7 +95,7 @@ def test_close_allows_for_what_an_optimizer_magnifies_and_no_more() -> None:
     run = compositions.data(0, 0)
     tx = g.adam()
     updates = [u for u, _, _ in compositions.steps(tx, run)]
-    assert compositions.close(updates, updates, tx, run)
+    assert compositions.close(updates, updates, tx, run, dict)
     for factor, right in ((1 + 2**-22, True), (1 + 2**-12, False)):
         moved = [jax.tree.map(lambda x: x * jnp.float32(factor), u) for u in updates]  # noqa: B023
-        assert compositions.close(moved, updates, tx, run) == right
+        assert compositions.close(moved, updates, tx, run, dict) == right
