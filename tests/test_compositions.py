@@ -86,7 +86,7 @@ def test_what_breaks_an_invariant_is_found(kind: str, monkeypatch: pytest.Monkey
 
 def test_a_failure_says_how_to_have_it_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setattr(compositions, "check", lambda seed, jitted: 1 / 0)
-    seed, text, found, _ = compositions.reported(3, False)
+    seed, text, found, _ = compositions.reported(3)
     assert (seed, text) == (3, composition(3)[1])
     assert found == ["raises: ZeroDivisionError: division by zero"]
 
