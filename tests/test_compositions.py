@@ -53,6 +53,15 @@ def test_a_recipe_is_drawn_again_and_covers_what_there_is() -> None:
     assert optional <= set(re.findall(r"\w+", texts))
 
 
+def test_what_they_have_found() -> None:
+    """A store within a store, whose codes the outer one took for its own."""
+    for text in (
+        "store(store(adam(), block_size=3), block_size=2)",
+        "store(store(adam(), block_size=2), as_='bfloat16')",
+    ):
+        assert not broken(Recipe(text, text.replace("adam()", "adam(0.0)")), ONE_ARRAY)
+
+
 COUNT = itertools.count(1.0)
 
 

@@ -66,8 +66,8 @@ def store(
     is saved is what lies between the steps: during an array's own update its memories are float32.
 
     Without `where` it is all arrays of parameters' shapes but second weights, such as `eval_params` reads. Kept as they
-    are: counts, arrays of less than `block_size` elements, of another shape, and what is not float32. Put `keep_master`
-    and the like around it, not into it.
+    are: counts, arrays of less than `block_size` elements, of another shape, what is not float32, and what a `store` within
+    holds. Put `keep_master` and the like around it, not into it.
 
     Args:
         inner: any optax transformation.
@@ -96,6 +96,8 @@ def store(
         shapes, count = {jnp.shape(p) for p in jax.tree.leaves(params)}, jnp.zeros((), jnp.int32)
 
         def one(path: tuple, x: Any) -> Any:
+            if isinstance(x, Stored):
+                return x
             if isinstance(x, Weights):
                 return x if where is None else jax.tree.map_with_path(lambda rest, a: one((*path, *rest), a), x)
             memory = getattr(x, "dtype", None) == jnp.float32 and x.shape in shapes and x.size >= block_size
@@ -104,13 +106,13 @@ def store(
             return jax.eval_shape(encode, x, count) if isinstance(x, jax.ShapeDtypeStruct) else encode(x, count)
 
         state = initial_state(inner, params)
-        return Stored(count, jax.tree.map_with_path(one, state, is_leaf=lambda s: isinstance(s, Weights)))
+        return Stored(count, jax.tree.map_with_path(one, state, is_leaf=lambda s: isinstance(s, Weights | Stored)))
 
     def wide_update(x: ArrayTree, state: Stored, params: Any = None, **extra: Any) -> tuple[ArrayTree, Stored]:
         count, stored = state
-        kept = jax.tree.map(lambda a: decoded(a, block_size) if _is_code(a) else a, stored, is_leaf=_is_code)
+        kept = jax.tree.map(lambda a: decoded(a, block_size) if _is_code(a) else a, stored, is_leaf=_is_whole)
         y, kept = run_update(inner, x, kept, params, **extra)
-        again = jax.tree.map(lambda a, new: encode(new, count) if _is_code(a) else new, stored, kept, is_leaf=_is_code)
+        again = jax.tree.map(lambda a, new: encode(new, count) if _is_code(a) else new, stored, kept, is_leaf=_is_whole)
         return y, Stored(optax.safe_increment(count), again)
 
     return assemble(init, wide_update, body=ITSELF)
@@ -118,6 +120,10 @@ def store(
 
 def _is_code(x: Any) -> bool:
     return isinstance(x, Blocks | Half)
+
+
+def _is_whole(x: Any) -> bool:
+    return isinstance(x, Blocks | Half | Stored)  # what is stored within is not ours to decode
 
 
 def _chooser(where: Where) -> Callable[[str], bool]:
