@@ -66,8 +66,8 @@ def store(
     is saved is what lies between the steps: during an array's own update its memories are float32.
 
     Without `where` it is all arrays of parameters' shapes but second weights, such as `eval_params` reads. Kept as they
-    are: counts, arrays of less than `block_size` elements, of another shape, what is not float32, and what a `store` within
-    holds. Put `keep_master` and the like around it, not into it.
+    are: counts, arrays of less than `block_size` elements, of another shape, what is not float32, and what a `store`
+    within holds. Put `keep_master` and the like around it, not into it.
 
     Args:
         inner: any optax transformation.
