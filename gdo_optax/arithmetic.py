@@ -30,7 +30,12 @@ def capped(v: Array) -> Array:
 
 def square(x: Array) -> Array:
     """|x|², `capped`."""
-    return capped(jnp.square(jnp.abs(x)) if jnp.iscomplexobj(x) else jnp.square(x))
+    return capped(squared(x))
+
+
+def squared(x: Array) -> Array:
+    """|x|², however large."""
+    return jnp.square(jnp.abs(x)) if jnp.iscomplexobj(x) else jnp.square(x)
 
 
 def mean(x: Array, axis: int | tuple[int, ...], keepdims: bool = False) -> Array:
@@ -106,7 +111,7 @@ def norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
 
     It is the sum that is kept finite: a bound on every square would be an array for the compiler to write out.
     """
-    squares = jnp.square(jnp.abs(x)) if jnp.iscomplexobj(x) else jnp.square(x)
+    squares = squared(x)
     total = jnp.minimum(jnp.sum(squares, axes, keepdims=axes is not None), float(jnp.finfo(squares.dtype).max))
     return jnp.where(total == 0, 0, jnp.sqrt(jnp.where(total == 0, 1, total)))
 
@@ -149,6 +154,11 @@ def as_dtype(value: Numeric, dtype: jnp.dtype) -> Numeric:
         return value
     value = jnp.asarray(value)
     return value if value.dtype == bool else value.astype(dtype)
+
+
+def as_real(value: Numeric, dtype: jnp.dtype) -> Numeric:
+    """`as_dtype`, of a complex dtype that of its parts."""
+    return as_dtype(value, jnp.finfo(dtype).dtype)
 
 
 def copy(x: Array, dtype: jnp.dtype) -> Array:

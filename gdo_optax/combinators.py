@@ -10,7 +10,7 @@ from chex import Array, ArrayTree
 
 from gdo_optax.core import ITSELF, Piece, assemble, piece
 from gdo_optax.recipe import name_of, show
-from gdo_optax.trees import Mask, each, overlaid, selected, widened
+from gdo_optax.trees import Mask, each, magnitudes, overlaid, selected, widened
 
 
 @piece
@@ -31,7 +31,11 @@ def chain(*pieces: optax.GradientTransformation) -> Piece:
     remembering = {k: p for k, p in named.items() if remembers(p)}
 
     def init(params: ArrayTree) -> dict[str, Any]:
-        return {k: initial_state(p, params) for k, p in remembering.items()}
+        kept = {}
+        for k, p in named.items():
+            kept[k] = initial_state(p, params)
+            params = magnitudes(params) if is_magnitude(p) else params
+        return {k: kept[k] for k in remembering}
 
     def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, dict[str, Any]]:
         _check_state(state, remembering)
@@ -42,7 +46,8 @@ def chain(*pieces: optax.GradientTransformation) -> Piece:
                 kept[k] = s
         return x, kept
 
-    return assemble(init, wide_update, remembers=bool(remembering), body=ITSELF)
+    real = any(map(is_magnitude, pieces))
+    return assemble(init, wide_update, remembers=bool(remembering), magnitude=real, body=ITSELF)
 
 
 @piece
@@ -67,7 +72,8 @@ def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTra
     remembering = {k for k, c in chains.items() if c.remembers}
 
     def init(params: ArrayTree) -> dict[str, Any]:
-        return {k: chains[k].init(params) for k in remembering}
+        kept = {k: c.init(params) for k, c in chains.items()}
+        return {k: kept[k] for k in remembering}
 
     def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, dict[str, Any]]:
         _check_state(state, remembering)
@@ -79,7 +85,8 @@ def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTra
                 kept[k] = s
         return each(merge, *out.values()), kept
 
-    return assemble(init, wide_update, remembers=bool(remembering), body=ITSELF)
+    real = all(c.magnitude for c in chains.values())
+    return assemble(init, wide_update, remembers=bool(remembering), magnitude=real, body=ITSELF)
 
 
 def _check_state(state: Any, remembering: Iterable[str]) -> None:
@@ -96,7 +103,7 @@ def mean_of(*arrays: Array) -> Array:
     >>> mean_of(jnp.array([1.0, 2.0]), jnp.array([3.0, 5.0]))
     Array([2. , 3.5], dtype=float32)
     """
-    return functools.reduce(jnp.add, arrays) / len(arrays)
+    return functools.reduce(jnp.add, [x / len(arrays) for x in arrays])  # their sum may overflow
 
 
 @piece
@@ -110,7 +117,13 @@ def adaptive(direction: Sequence[optax.GradientTransformation], scale: Sequence[
     Array([-1.,  0.,  1.], dtype=float32)
     """
     both = parallel(jnp.multiply, direction=direction, scale=scale)
-    return assemble(both.init, functools.partial(run_update, both), remembers=both.remembers, body=ITSELF)
+    return assemble(
+        both.init,
+        functools.partial(run_update, both),
+        remembers=both.remembers,
+        magnitude=both.magnitude,
+        body=ITSELF,
+    )
 
 
 @piece
@@ -179,6 +192,11 @@ def single(inner: optax.GradientTransformation) -> optax.GradientTransformation:
 def remembers(p: optax.GradientTransformation) -> bool:
     """Whether the transformation has a state at all."""
     return p.remembers if isinstance(p, Piece) else p.init is not optax.init_empty_state
+
+
+def is_magnitude(p: optax.GradientTransformation) -> bool:
+    """Whether what the transformation emits is real in any case."""
+    return isinstance(p, Piece) and p.magnitude
 
 
 def initial_state(p: optax.GradientTransformation, params: ArrayTree) -> Any:

@@ -11,7 +11,7 @@ from chex import Array, ArrayTree, Numeric
 
 from gdo_optax import ranges
 from gdo_optax.recipe import Call, recipe
-from gdo_optax.trees import check_floats, displaced, replaced, rounded, widened
+from gdo_optax.trees import check_floats, displaced, is_complex, path_name, replaced, rounded, widened
 
 
 P = ParamSpec("P")
@@ -23,12 +23,14 @@ class Piece(optax.GradientTransformationExtraArgs):
     """An optax transformation that knows the call that made it: it names its part of the state and prints itself.
 
     `repr` is the call, `print` the whole recipe. Combinators join pieces by `wide_update`, which computes on and
-    emits float32 where it is given half precision; `update` rounds once, at the end, to the dtype it was given.
+    emits float32 where it is given half precision; `update` rounds once, at the end, to the dtype it was given. A
+    `magnitude` is real also of complex numbers.
     """
 
     call: Call = Call("piece")
     body: Call | None = None
     remembers: bool = True
+    magnitude: bool = False
     wide_update: Callable[..., tuple[ArrayTree, Any]] | None = None
 
     @property
@@ -99,7 +101,7 @@ def piece(maker: Callable[P, Piece]) -> Callable[P, Piece]:
         made = Piece(inner.init, inner.update)
         made.call = Call(name, (*((None, v) for v in args), *kwargs.items()))
         made.body = inner.body and (made.call if inner.body is ITSELF else inner.body)
-        made.remembers, made.wide_update = inner.remembers, inner.wide_update
+        made.remembers, made.magnitude, made.wide_update = inner.remembers, inner.magnitude, inner.wide_update
         return made
 
     return make
@@ -108,7 +110,37 @@ def piece(maker: Callable[P, Piece]) -> Callable[P, Piece]:
 ITSELF = Call("itself")  # the body of a combinator is the call that made it
 
 
-def assemble(init: Callable, wide_update: Callable, *, remembers: bool = True, body: Call | None = None) -> Piece:
+def magnitude(inner: Piece) -> Piece:
+    """The piece, which makes real numbers of complex ones: what comes after it remembers real numbers."""
+    inner.magnitude = True
+    return inner
+
+
+def of_real(inner: Piece, what: str) -> Piece:
+    """The piece, whose initial state is a TypeError for complex parameters, of which there is no such thing."""
+
+    def init(params: ArrayTree) -> Any:
+        for path, p in jax.tree.leaves_with_path(params):
+            if is_complex(p):
+                raise TypeError(
+                    f"{what} is defined of real numbers, and the parameter {path_name(path)!r} is {p.dtype}: wrap the "
+                    "optimizer, optax.contrib.split_real_and_imaginary(…)"
+                )
+        return inner.init(params)
+
+    made = Piece(init, inner.update)
+    made.remembers, made.magnitude, made.wide_update = inner.remembers, inner.magnitude, inner.wide_update
+    return made
+
+
+def assemble(
+    init: Callable,
+    wide_update: Callable,
+    *,
+    remembers: bool = True,
+    magnitude: bool = False,
+    body: Call | None = None,
+) -> Piece:
     """A piece from its initial state and an update of wide arrays."""
 
     def update(updates: ArrayTree, state: Any, params: ArrayTree | None = None, **extra: Any) -> tuple[ArrayTree, Any]:
@@ -116,8 +148,12 @@ def assemble(init: Callable, wide_update: Callable, *, remembers: bool = True, b
         wide, kept = wide_update(widened(updates), state, widened(params), **extra)
         return rounded(wide, updates), kept if remembers else state
 
-    made = Piece(init if remembers else optax.init_empty_state, update)
-    made.wide_update, made.remembers, made.body = wide_update, remembers, body
+    def checked(params: ArrayTree) -> optax.EmptyState:
+        init(params)
+        return optax.EmptyState()
+
+    made = Piece(init if remembers else checked, update)
+    made.wide_update, made.remembers, made.magnitude, made.body = wide_update, remembers, magnitude, body
     return made
 
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.arithmetic import as_dtype, copy, wide_dtype
+from gdo_optax.arithmetic import as_real, copy, wide_dtype
 from gdo_optax.core import Displaced, Hyperparameter, Piece, Timed, Weights, assemble
-from gdo_optax.trees import absent, columns, number_dtype, path_name
+from gdo_optax.trees import absent, columns, is_complex, number_dtype, of_numbers, path_name
 
 
 class Running(NamedTuple):
@@ -65,12 +65,13 @@ def _rule(
             if absent(x):
                 return m, x
             t = time.astype(jnp.finfo(x.dtype).dtype) if timed else None
-            return f(m, x, t, p, **{k: as_dtype(v, x.dtype) for k, v in values.items()}, **own)
+            return f(m, x, t, p, **{k: as_real(v, x.dtype) for k, v in values.items()}, **own)
 
         structure, rows = columns(x, params if paired else x, memory if initial else x)
         _check_shapes(x, rows, initial)
         owns = beside(x, count) if beside else [{}] * len(rows)
-        out = [leaf(own, *row) for own, row in zip(owns, rows, strict=True)]
+        with of_numbers((x, params)):
+            out = [leaf(own, *row) for own, row in zip(owns, rows, strict=True)]
         memory = structure.unflatten([m for m, _ in out]) if initial else ()
         return structure.unflatten([y for _, y in out]), state(time, memory, now or ()) if timed else memory
 
@@ -196,8 +197,11 @@ def recurrent(
     def stored(m: Any) -> Any:
         return m if dtype is None else jax.tree.map(lambda a: a.astype(dtype), m)
 
+    def read(a: Array, x: Array) -> Array:
+        return a.astype(x.dtype if is_complex(a) else jnp.finfo(x.dtype).dtype)
+
     def rule(m: Any, x: Array, t: None, p: None, /, **h: Numeric) -> tuple[Any, Array]:
-        new, y = f(m if dtype is None else jax.tree.map(lambda a: a.astype(x.dtype), m), x, **h)
+        new, y = f(m if dtype is None else jax.tree.map(lambda a: read(a, x), m), x, **h)
         return stored(new), y
 
     return _rule(rule, hyper, initial=first)
@@ -258,7 +262,7 @@ def pooled(f: Callable[..., Array], measure: Callable[[Array], Array], **hyper: 
         arrays = [a for a in jax.tree.leaves(x) if not absent(a)]
         size, dtype = max(sum(a.size for a in arrays), 1), number_dtype(arrays)
         mean = sum((measure(a).astype(dtype) / size for a in arrays), jnp.zeros((), dtype))
-        return [{} if absent(a) else {"mean": as_dtype(mean, a.dtype)} for a in jax.tree.leaves(x, is_leaf=absent)]
+        return [{} if absent(a) else {"mean": as_real(mean, a.dtype)} for a in jax.tree.leaves(x, is_leaf=absent)]
 
     return _rule(lambda m, x, t, p, /, **h: (m, f(x, **h)), hyper, beside=of_all)
 

@@ -191,7 +191,7 @@ def bind(name: str, signature: inspect.Signature, args: tuple, kwargs: Mapping[s
     try:
         given = signature.bind(*args, **kwargs).arguments
     except TypeError as error:
-        raise TypeError(f"{name}: {error}; it takes {signature}") from None
+        raise TypeError(f"{name}: {error}; it takes {', '.join(signature.parameters)}") from None
     return {k: v for k, v in given.items() if v is not None or not optional(signature.parameters[k])}
 
 

@@ -35,7 +35,8 @@ def nadam_momentum(b1: Numeric, momentum_decay: Numeric = 1 / 250) -> Schedule:
 
     def growth(count: Array) -> tuple[Array, Numeric]:
         t = time_of(count)
-        return 0.5 * 0.96 ** (t * as_dtype(momentum_decay, t.dtype)), as_dtype(b1, t.dtype)
+        rate = log(0.96) * as_dtype(momentum_decay, t.dtype)  # of a power XLA would take the logarithm in float32
+        return 0.5 * jnp.exp(t * rate), as_dtype(b1, t.dtype)
 
     def momentum(count: Array) -> Array:
         grown, b1 = growth(count)

@@ -1,5 +1,6 @@
 """The walk over trees of arrays: what stands beside a leaf, what passes through, and which dtype it is computed in."""
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -25,6 +26,20 @@ def absent(x: Any) -> bool:
 def is_rows(x: Any) -> bool:
     """Whether x stands for a few rows of a table."""
     return isinstance(x, Rows)
+
+
+def is_complex(x: Any) -> bool:
+    """Whether x is an array of complex numbers, or stands for one."""
+    return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, np.complexfloating)
+
+
+def magnitudes(tree: ArrayTree) -> ArrayTree:
+    """The tree with |x| in place of every complex x."""
+
+    def of(x: Any) -> Any:
+        return jax.eval_shape(jnp.abs, x) if isinstance(x, jax.ShapeDtypeStruct) else jnp.abs(x)
+
+    return jax.tree.map(lambda x: of(x) if is_complex(x) else x, tree)
 
 
 def columns(tree: ArrayTree, *beside: ArrayTree) -> tuple[Any, list[tuple]]:
@@ -72,7 +87,15 @@ def _is_float(x: Any) -> bool:
 def each(f: Callable, tree: ArrayTree, *beside: ArrayTree) -> ArrayTree:
     """f of every array of `tree` and what stands beside it; None and masked leaves pass through."""
     structure, rows = columns(tree, *beside)
-    return structure.unflatten([row[0] if absent(row[0]) else f(*row) for row in rows])
+    with of_numbers((tree, *beside)):
+        return structure.unflatten([row[0] if absent(row[0]) else f(*row) for row in rows])
+
+
+def of_numbers(tree: ArrayTree) -> contextlib.AbstractContextManager:
+    """Where real factors meet complex numbers, which strict promotion would not let them."""
+    if any(map(is_complex, jax.tree.leaves(tree))):
+        return jax.numpy_dtype_promotion("standard")
+    return contextlib.nullcontext()
 
 
 def widened(tree: ArrayTree) -> ArrayTree:

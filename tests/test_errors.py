@@ -165,7 +165,11 @@ def test_legal_ends_are_legal() -> None:
         (lambda: g.adam(0.1, lr=0.1), TypeError, r"adam: no argument lr=; did you mean learning_rate=\?"),
         (lambda: g.adam(0.1, beta1=0.9), TypeError, r"did you mean b1=\?"),
         (lambda: g.adamw(0.1, weight_deacy=0.1), TypeError, r"did you mean weight_decay=\?"),
-        (lambda: g.adam(0.1, 0.9, 0.9, 0.9, 0.9, 0.9), TypeError, r"adam: too many positional arguments; it takes \("),
+        (
+            lambda: g.adam(0.1, 0.9, 0.9, 0.9, 0.9, 0.9),
+            TypeError,
+            r"too many positional arguments; it takes learning_rate, b1",
+        ),
         (lambda: g.chain(g.adam), TypeError, r"adam is no gradient transformation: call it, adam\(…\)"),
         (lambda: g.chain(g.adam(0.1), 0.5), TypeError, r"0.5 is no gradient transformation"),
         (lambda: g.lookahead(g.adam), TypeError, r"call it, adam"),

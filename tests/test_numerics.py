@@ -23,7 +23,7 @@ def exact_rho(t: int, beta: float) -> float:
         return float(2 / (1 - b) - 1 - 2 * t * b**t / (1 - b**t))
 
 
-@pytest.mark.parametrize("beta", [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999])
+@pytest.mark.parametrize("beta", [0.01, 0.1, 0.5, 0.9, 0.95, 0.99, 0.999, 0.9999])
 def test_rho_does_not_cancel(beta: float) -> None:
     times = [*range(1, 40), 100, 1000, 2000, 5000, 20_000, 100_000]
     exact = np.array([exact_rho(t, beta) for t in times])
@@ -74,6 +74,20 @@ def test_norms_at_zero_have_a_derivative() -> None:
     assert (jax.grad(arithmetic.norm)(jnp.zeros(3)) == 0).all()
     assert float(arithmetic.norm(jnp.array([3.0, 4.0]))) == 5
     assert np.isfinite(arithmetic.norm(jnp.full(3, 3e38)))
+
+
+def test_a_root_at_zero_has_derivatives() -> None:
+    """From either end, and of either order: 0, where √ itself has ∞."""
+    slope = jax.grad(arithmetic.root)
+    assert slope(0.0) == jax.grad(slope)(0.0) == jax.jvp(arithmetic.root, (0.0,), (1.0,))[1] == 0
+    assert (slope(4.0), jax.grad(slope)(4.0)) == (0.25, -1 / 32)
+
+
+@pytest.mark.parametrize("decay", [0.3, 0.9, 0.98, 0.999])
+def test_the_first_corrected_average_is_the_gradient(decay: float) -> None:
+    """A quotient of equals is 1 to the bit; a product with the rounded inverse is not."""
+    weights = jnp.float32(arithmetic.weight_of_past(jnp.float32(1), decay))
+    assert g.bias_correction(decay).update(weights, g.bias_correction(decay).init(weights))[0] == 1
 
 
 def first_step(tx: optax.GradientTransformation, gradient: float = 1.0) -> float:

@@ -107,6 +107,15 @@ def test_adaptive_grad_clip_is_that_of_optax_on_kernels(shape: tuple[int, ...]) 
     assert (ours != x).all(tuple(range(x.ndim - 1))).any()
 
 
+def test_adaptive_grad_clip_of_tiny_gradients_is_that_of_optax() -> None:
+    """Norms below 1e-6 count as 1e-6."""
+    p, x = jnp.zeros((2, 2)), jnp.array([[4e-7, 3e-6], [0.0, 3e-6]])
+    theirs = optax.adaptive_grad_clip(1e-4)
+    with jax.numpy_rank_promotion("allow"):
+        expected, _ = theirs.update(x, theirs.init(p), p)
+    np.testing.assert_allclose(units.adaptive_grad_clip(1e-4).update(x, (), p)[0], expected, rtol=1e-6)
+
+
 def test_stable_weight_decay_takes_the_mean_over_all_parameters() -> None:
     v = {"a": jnp.array([[1.0, 2.0], [3.0, 4.0]]), "b": jnp.array([20.0]), "none": None}
     p = {"a": jnp.array([[1.0, -1.0], [0.5, 0.0]]), "b": jnp.array([2.0]), "none": None}

@@ -13,7 +13,7 @@ import pytest
 
 import gdo_optax as g
 from gdo_optax.wrappers.accumulation import accumulate
-from gdo_optax.wrappers.precision import compensate, dithered, keep_master, nearest, round_stochastically
+from gdo_optax.wrappers.precision import _STRIDE, compensate, dithered, keep_master, nearest, round_stochastically
 from gdo_optax.wrappers.skipping import skip_nonfinite
 from tests import oracles
 from tests.catalogue import avals
@@ -181,6 +181,12 @@ def test_the_mean_of_stochastic_roundings_is_right(dtype: Any) -> None:
     assert not np.array_equal(path, other)
     assert not np.array_equal(two["a"], two["b"])
     np.testing.assert_array_equal(two["a"], path)
+
+
+def test_strides_come_by_all_numbers_of_16_bits() -> None:
+    assert len({_STRIDE * count % 2**16 for count in range(2**16)}) == 2**16
+    plastic = (0.5 + (23 / 108) ** 0.5) ** (1 / 3) + (0.5 - (23 / 108) ** 0.5) ** (1 / 3)
+    assert _STRIDE == int(2**16 / plastic)
 
 
 def test_nothing_overflows_that_is_finite() -> None:

@@ -146,8 +146,13 @@ def test_restarts_are_exact() -> None:
         assert period == 1 or g.warm_restarts(period)(last - 1) < 0.06
     sgdr = [0.1 + 0.9 * (1 + math.cos(math.pi * k / 7)) / 2 for k in range(7)]
     np.testing.assert_allclose(g.warm_restarts(7, min_value=0.1)(jnp.arange(14)), sgdr * 2, rtol=1e-6)
-    beyond = math.cos(math.pi / 2 * (LAST - 3) / 3e9) ** 2  # in a period that is longer than there are counts
-    np.testing.assert_allclose(g.warm_restarts(3, 1e9)(LAST), beyond, rtol=1e-6)
+    lengths = g.restart_lengths(2**29, 3)  # whose second period ends just after the last count
+    assert [lengths(k) for k in (5, 2**29 - 1, 2**29, LAST)] == [2**29, 2**29, 3 * 2**29, 3 * 2**29]
+    for k in (3, 2**28, LAST):  # in a period that is longer than there are counts
+        beyond = math.cos(math.pi / 2 * (k - 3) / 3e9) ** 2
+        np.testing.assert_allclose(g.warm_restarts(3, 1e9)(k), beyond, rtol=1e-6)
+    longest = g.warm_restarts(1, 2**31 - 0.25)  # its second period ends two steps after the last count
+    np.testing.assert_allclose(longest(jnp.array([1, 2**30 + 1])), [1, 0.5], rtol=1e-6)
 
 
 @jax.debug_nans(True)

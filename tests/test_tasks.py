@@ -258,6 +258,14 @@ def test_a_task_without_a_gradient_keeps_its_weight() -> None:
     np.testing.assert_array_equal(nothing.weights, np.ones(3))
 
 
+def test_the_state_tells_the_mean_losses() -> None:
+    tx, gradients = dynamic_weight_average(2, every=2), jnp.ones((2, 1))
+    _, state = tx.update(gradients, tx.init(jnp.zeros(1)), losses=jnp.array([1.0, 4.0]))
+    np.testing.assert_array_equal(state.losses, [1, 4])
+    _, state = tx.update(gradients, state, losses=jnp.array([2.0, 2.0]))
+    np.testing.assert_array_equal(state.last_losses, [1.5, 3])
+
+
 def test_a_task_without_a_loss_at_first_neither_lags_nor_leads() -> None:
     tx, g = gradnorm(3, 1.0, 0.01, optimizer=sgd), jnp.array([[4.0], [4.0], [4.0]])
     with_it = moved(tx, g, [1.0, 0.0, 1.0], [3.0, 5.0, 1.0]).weights  # r = 1.5, 1, 0.5

@@ -135,6 +135,21 @@ def test_quasi_hyperbolic_adam_contains_adam() -> None:
     np.testing.assert_allclose(updates(g.qhadam(b1=0.8, nu1=1.0, nu2=1.0), x, gradients), adam, rtol=1e-12)
 
 
+def test_nlamb_takes_the_newest_decay_out_of_its_average() -> None:
+    """v̂ₜ = b2ₜ·vₜ / (1 − Π b2), which for a decay that changes is not the average of b2·g²."""
+    b2, gradients = [0.5, 0.9], np.array([[1.0, 4.0], [2.0, 1.0]])
+    tx = g.nlamb(1.0, b1=0.0, b2=lambda count: jnp.where(count == 0, *b2), eps=0.0, weight_decay=0.0)
+    v = (1 - b2[1]) * gradients[1] ** 2 + b2[1] * (1 - b2[0]) * gradients[0] ** 2
+    u = gradients[1] / np.sqrt(b2[1] * v / (1 - b2[0] * b2[1]))
+    ours = updates(tx, np.ones(2), gradients)[1]
+    np.testing.assert_allclose(ours / np.linalg.norm(ours), -u / np.linalg.norm(u), rtol=1e-6)
+
+
+def test_gains_compare_gradients_whatever_the_rate_was() -> None:
+    steps = updates(g.hinton_gains(lambda count: jnp.where(count == 0, 0.0, 1.0)), np.zeros(1), np.ones((2, 1)))
+    np.testing.assert_allclose(steps, [[0], [-1.05]], rtol=1e-12)
+
+
 def test_nesterov_ema_is_nadams_for_a_schedule() -> None:
     x, gradients = problem((5,))
     scale = [g.square(), g.ema(0.999), g.bias_correction(0.999), g.inverse_root(1e-8)]

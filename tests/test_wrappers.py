@@ -320,6 +320,12 @@ def test_a_broken_micro_batch_is_left_out() -> None:
         chex.assert_trees_all_equal(after(params, [bad, a, bad, bad, b, c, bad, d]), good)
 
 
+def test_a_micro_batch_that_is_left_out_has_no_derivative() -> None:
+    tx = g.accumulate(g.sgd(1.0), every=2)
+    state = tx.init(jnp.zeros(()))
+    assert jax.grad(lambda x: tx.update(x, state)[1].mean)(jnp.inf) == 0
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_in_between_nothing_moves(dtype: Any) -> None:
     tx, update = pairs()

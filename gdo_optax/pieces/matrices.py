@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from chex import Array, Numeric
 
 from gdo_optax.arithmetic import reciprocal
-from gdo_optax.core import Piece, piece
+from gdo_optax.core import Piece, of_real, piece
 from gdo_optax.makers import recurrent
 
 
@@ -37,7 +37,7 @@ def scale_by_full_matrix(eps: Numeric = 1e-10) -> Piece:
         m = jnp.where(jnp.trace(m) < most, m + jnp.outer(v, v), m)  # full, it gathers no more, and stays definite
         return m, _sharded_as(x, jnp.reshape(inverse_root_matrix(m, eps) @ v, x.shape))
 
-    return recurrent(rule, square_of, eps=eps)
+    return of_real(recurrent(rule, square_of, eps=eps), "this matrix")
 
 
 def _unsharded(x: Array) -> Array:

@@ -7,7 +7,7 @@ import optax
 from chex import Array, Numeric
 
 from gdo_optax import arithmetic
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.core import Hyperparameter, Piece, magnitude, piece
 from gdo_optax.makers import memory, recurrent
 from gdo_optax.schedules import complement
 
@@ -175,12 +175,15 @@ def variance(decay: Hyperparameter, dtype: Any = None) -> Piece:
 
     def rule(m: dict[str, Array], x: Array, decay: Numeric) -> tuple[dict[str, Array], Array]:
         mean = arithmetic.average(m["mean"], x, decay)
-        inverse = arithmetic.reciprocal(jnp.asarray(decay, x.dtype))
+        inverse = arithmetic.reciprocal(jnp.asarray(decay, m["variance"].dtype))
         # from the new mean: a second reader of the old one would make the compiler copy it
         v = arithmetic.average(m["variance"], arithmetic.capped(arithmetic.square(x - mean) * inverse), decay)
         return {"mean": mean, "variance": v}, v
 
-    return recurrent(rule, lambda zeros: {"mean": zeros, "variance": jnp.zeros_like(zeros)}, dtype, decay=decay)
+    def initial(zeros: Array) -> dict[str, Array]:
+        return {"mean": zeros, "variance": jnp.abs(zeros)}
+
+    return magnitude(recurrent(rule, initial, dtype, decay=decay))
 
 
 @piece
@@ -196,7 +199,7 @@ def scale_by_past_updates(rho: Numeric, eps: Numeric, dtype: Any = None) -> Piec
     """
 
     def rule(m: Array, x: Array, rho: Numeric, eps: Numeric) -> tuple[Array, Array]:
-        squared = arithmetic.capped((m + eps) * jnp.square(x))  # Δ²; reading its root twice would write that out
+        squared = arithmetic.capped((m + eps) * arithmetic.squared(x))  # |Δ|²; two readers of its root: written out
         return arithmetic.average(m, squared, rho), jnp.sqrt(m + eps) * x
 
-    return recurrent(rule, dtype=dtype, rho=rho, eps=eps)
+    return recurrent(rule, jnp.abs, dtype, rho=rho, eps=eps)

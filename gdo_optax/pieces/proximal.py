@@ -9,7 +9,7 @@ from chex import Array, Numeric
 
 from gdo_optax import arithmetic, ranges
 from gdo_optax.combinators import parallel, run_update
-from gdo_optax.core import ITSELF, Piece, assemble, piece
+from gdo_optax.core import ITSELF, Piece, assemble, of_real, piece
 from gdo_optax.makers import memory, paired
 
 
@@ -87,4 +87,4 @@ def project_to_box(low: Numeric | None = None, high: Numeric | None = None) -> P
     def within(x: Array, p: Array, low: Numeric | None = None, high: Numeric | None = None) -> Array:
         return jnp.clip(x, None if low is None else low - p, None if high is None else high - p)
 
-    return paired(within, **ends)
+    return of_real(paired(within, **ends), "a border") if ends else paired(lambda x, p: x)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from chex import Numeric
 
 from gdo_optax import arithmetic
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.core import Hyperparameter, Piece, magnitude, of_real, piece
 from gdo_optax.makers import pointwise
 
 
@@ -16,7 +16,7 @@ def square() -> Piece:
     >>> square().update(jnp.array([-3.0]), ())[0]
     Array([9.], dtype=float32)
     """
-    return pointwise(arithmetic.square)
+    return magnitude(pointwise(arithmetic.square))
 
 
 @piece
@@ -27,7 +27,7 @@ def absolute() -> Piece:
     >>> absolute().update(jnp.array([-3.0]), ())[0]
     Array([3.], dtype=float32)
     """
-    return pointwise(jnp.abs)
+    return magnitude(pointwise(jnp.abs))
 
 
 @piece
@@ -38,7 +38,7 @@ def sign() -> Piece:
     >>> sign().update(jnp.array([-3.0, 0.0]), ())[0]
     Array([-1.,  0.], dtype=float32)
     """
-    return pointwise(jnp.sign)
+    return of_real(pointwise(jnp.sign), "a sign")
 
 
 @piece

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from chex import Array, Numeric
 
 from gdo_optax import arithmetic, ranges
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.core import Hyperparameter, Piece, of_real, piece
 from gdo_optax.makers import recurrent
 
 
@@ -36,7 +36,7 @@ def scale_by_delta_bar_delta(
         return {"average": arithmetic.average(m["average"], x, decay), "step": step}, step * x
 
     first = _first_step("delta_bar_delta", learning_rate, "average")
-    return recurrent(rule, first, kappa=kappa, phi=phi, decay=decay)
+    return of_real(recurrent(rule, first, kappa=kappa, phi=phi, decay=decay), "a sign")
 
 
 @piece
@@ -69,7 +69,8 @@ def scale_by_gains(
         gain = jnp.where(m["gain"] == 0, 1, gain)
         return {"previous": x, "gain": gain}, gain * x
 
-    return recurrent(rule, first, increase=increase, decrease=decrease, least=min_gain, most=max_gain)
+    gains = recurrent(rule, first, increase=increase, decrease=decrease, least=min_gain, most=max_gain)
+    return of_real(gains, "a sign")
 
 
 @piece
@@ -112,7 +113,8 @@ def scale_by_rprop(
         return {"previous": previous, "step": step}, jnp.where(same < 0, back, step) * jnp.sign(x)
 
     first = _first_step("rprop", learning_rate, "previous")
-    return recurrent(rule, first, eta_minus=eta_minus, eta_plus=eta_plus, least=min_step_size, most=max_step_size)
+    steps = recurrent(rule, first, eta_minus=eta_minus, eta_plus=eta_plus, least=min_step_size, most=max_step_size)
+    return of_real(steps, "a sign")
 
 
 def _agreement(before: Array, x: Array) -> Array:

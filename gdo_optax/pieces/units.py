@@ -7,6 +7,7 @@ import optax
 from chex import Array, ArrayTree, Numeric
 
 from gdo_optax import arithmetic
+from gdo_optax.arithmetic import as_real
 from gdo_optax.combinators import chain
 from gdo_optax.core import Hyperparameter, Piece, assemble, piece
 from gdo_optax.makers import paired, pointwise, pooled, recurrent
@@ -69,7 +70,7 @@ def normalize_by_update_norm() -> Piece:
     def wide_update(x: ArrayTree, state: Any, params: Any = None, **_: Any) -> tuple[ArrayTree, Any]:
         length = global_norm(x)
         share = 1 / jnp.where(length > 0, length, 1)
-        return each(lambda a: share.astype(jnp.finfo(a.dtype).dtype) * a, x), state
+        return each(lambda a: as_real(share, a.dtype) * a, x), state
 
     return assemble(optax.init_empty_state, wide_update, remembers=False)
 
