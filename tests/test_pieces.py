@@ -223,6 +223,14 @@ def test_the_noise_has_the_variance_of_the_paper() -> None:
         before = noise["a"]
 
 
+def test_the_noise_is_made_of_the_normal_numbers_of_its_seed() -> None:
+    zeros = {"a": jnp.zeros(3), "b": jnp.zeros((2, 2))}
+    normal = g.randomized(lambda x, key: jax.random.normal(key, x.shape, x.dtype), seed=5)
+    noisy = on_gradients.add_gradient_noise(0.25, seed=5)
+    ours, drawn = (tx.update(zeros, tx.init(zeros))[0] for tx in (noisy, normal))
+    chex.assert_trees_all_equal(ours, jax.tree.map(lambda z: z / 2, drawn))
+
+
 def test_the_state_of_the_noise_is_a_count_that_can_be_saved() -> None:
     tx, x = on_gradients.add_gradient_noise(seed=3), {"a": jnp.ones(4)}
     _, state = tx.update(x, tx.init(x))

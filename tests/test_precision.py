@@ -186,7 +186,7 @@ def test_the_mean_of_stochastic_roundings_is_right(dtype: Any) -> None:
 def test_strides_come_by_all_numbers_of_16_bits() -> None:
     assert len({_STRIDE * count % 2**16 for count in range(2**16)}) == 2**16
     plastic = (0.5 + (23 / 108) ** 0.5) ** (1 / 3) + (0.5 - (23 / 108) ** 0.5) ** (1 / 3)
-    assert _STRIDE == int(2**16 / plastic)
+    assert int(2**16 / plastic) == _STRIDE
 
 
 def test_nothing_overflows_that_is_finite() -> None:

@@ -151,8 +151,6 @@ def test_restarts_are_exact() -> None:
     for k in (3, 2**28, LAST):  # in a period that is longer than there are counts
         beyond = math.cos(math.pi / 2 * (k - 3) / 3e9) ** 2
         np.testing.assert_allclose(g.warm_restarts(3, 1e9)(k), beyond, rtol=1e-6)
-    longest = g.warm_restarts(1, 2**31 - 0.25)  # its second period ends two steps after the last count
-    np.testing.assert_allclose(longest(jnp.array([1, 2**30 + 1])), [1, 0.5], rtol=1e-6)
 
 
 @jax.debug_nans(True)
