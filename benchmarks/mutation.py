@@ -3,7 +3,8 @@
     python -m benchmarks.mutation --mutants 300 --seed 0 --out out/mutation
 
 A mutant is a change of one expression: a sign, an operator, a constant, two names, a piece left out or two in another
-order. It runs in a copy of the repository. What has been found is written after every mutant, and not done again.
+order. It runs in a copy of the repository. What has been found is written after every mutant, and not done again; in
+the end there is `mutation.json`.
 """
 
 import argparse
@@ -289,7 +290,7 @@ def methods(function: str, graph: dict[str, set[str]], most: int = 2) -> list[st
 
 def stages(mutant: Mutant, graph: dict[str, set[str]]) -> Iterator[list[str]]:
     """What pytest is called with, until it fails: the module's examples, the oracles, the tests of its theme."""
-    yield [f"gdo_optax/{mutant.path}"]
+    yield [f"gdo_optax/{mutant.path}", "tests/test_defaults.py"]
     near = methods(mutant.function, graph)
     if near:
         yield [f"tests/test_oracles.py::test_equals_the_oracle[{name}-{i}]" for name in near for i in (1, 0, 2)]
@@ -351,10 +352,11 @@ class Lab:
 
     def passes(self) -> bool:
         """Whether the tests pass without a mutant: else they kill everything."""
-        names = sorted({f"tests/test_{name}.py" for row in TESTS.values() for name in row})
+        themes = {name for row in TESTS.values() for name in row} | {"contract", "defaults", "oracles"}
+        calls = ["gdo_optax", *(f"tests/test_{name}.py" for name in sorted(themes))]
         place = self.free.get()
         try:
-            return self.pytest(place, ["gdo_optax", "tests/test_oracles.py", *names]) == "survived"
+            return all(self.pytest(place, [call]) == "survived" for call in calls)
         finally:
             self.free.put(place)
 
@@ -388,6 +390,13 @@ def report(results: list[dict[str, Any]]) -> str:
     seconds = sum(r["seconds"] for r in results) / max(len(results), 1)
     console.print(f"{len(results)} mutants, {killed} killed ({share:.1f} %), {seconds:.1f} s each")
     return console.export_text()
+
+
+def record(results: list[dict[str, Any]]) -> str:
+    """What is kept of a run: each mutant in a line, and the first of the tests that were asked when it was killed."""
+    names = ("path", "line", "function", "before", "after", "status", "by")
+    kept = [{name: r[name] for name in names} | {"by": r["by"].partition(" ")[0]} for r in results]
+    return "[\n" + ",\n".join(json.dumps(r, ensure_ascii=False) for r in kept) + "\n]\n"
 
 
 def arguments() -> argparse.Namespace:
@@ -427,7 +436,9 @@ def main() -> int:
             print("the tests fail without a mutant")
             return 2
         run(lab, left, given.jobs, done, file)
-    print(report([done[m.key] for m in wanted]))
+    results = [done[m.key] for m in wanted]
+    (given.out / "mutation.json").write_text(record(results))
+    print(report(results))
     return 0
 
 

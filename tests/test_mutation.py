@@ -2,12 +2,13 @@
 
 import ast
 import difflib
+import json
 from pathlib import Path
 
 import pytest
 
 from benchmarks import mutation
-from benchmarks.mutation import Mutant, modules, mutants_of, readers, report, sample, stages
+from benchmarks.mutation import Mutant, modules, mutants_of, readers, record, report, sample, stages
 from tests.catalogue import SETTINGS
 
 
@@ -72,3 +73,11 @@ def test_the_report_counts() -> None:
     text = report(results)
     assert "4 mutants, 3 killed (75.0 %), 2.0 s each" in text
     assert "survived  cycles.py:3  a  ->  b" in text
+
+
+def test_the_record_names_one_test() -> None:
+    mutant = Mutant("cycles.py", 3, 0, 1, "a", "b", "f")
+    result = {**mutant._asdict(), "status": "killed", "by": "tests/test_a.py -k b", "seconds": 2.0}
+    (kept,) = json.loads(record([result]))
+    assert kept.pop("by") == "tests/test_a.py"
+    assert kept == {k: v for k, v in result.items() if k not in ("start", "end", "by", "seconds")}
