@@ -1,9 +1,9 @@
 """What can go wrong in a gradient, a tree or a count, and whether a method survives it: every one finite, and no step
 where there is no gradient.
 
-Weight decay and norm loss are off, so that nothing else acts. A NaN or an infinity is met by `skip_nonfinite(method)`,
-with which all faults of gradients and counts are run, in one compiled program for each dtype. The faults of trees stand
-together in one tree.
+Weight decay and norm loss are off, so that nothing else acts. A NaN or an infinity is met by `skip_nonfinite(method)`
+(`optax.apply_if_finite` around optax's methods), with which all faults of gradients and counts are run, in one compiled
+program for each dtype. The faults of trees stand together in one tree.
 """
 
 import dataclasses
@@ -97,10 +97,47 @@ OF_TREES = tuple(everything(lambda shape, dtype: jnp.zeros(()), None))
 NAMES = (*faults("float32"), FROZEN, *OF_TREES)
 
 
-def method(entry: Entry) -> optax.GradientTransformation:
-    """Without decay."""
+class Method(NamedTuple):
+    """A method without decay, and around a method of its library what leaves out steps that are not finite."""
+
+    tx: optax.GradientTransformation
+    guarded: optax.GradientTransformation
+
+
+def ours(entry: Entry) -> Method:
     named = inspect.signature(entry.build).parameters
-    return entry(**{k: 0.0 for k in ("weight_decay", "norm_loss") if k in named})
+    tx = entry(**{k: 0.0 for k in ("weight_decay", "norm_loss") if k in named})
+    return Method(tx, skip_nonfinite(tx))
+
+
+OPTAX: dict[str, Callable[[], optax.GradientTransformation]] = {
+    "sgd": lambda: optax.sgd(1e-3),
+    "momentum": lambda: optax.sgd(1e-3, momentum=0.9),
+    "nesterov": lambda: optax.sgd(1e-3, momentum=0.9, nesterov=True),
+    "adagrad": lambda: optax.adagrad(1e-3),
+    "rmsprop": lambda: optax.rmsprop(1e-3),
+    "rmsprop_centered": lambda: optax.rmsprop(1e-3, centered=True),
+    "rmsprop_momentum": lambda: optax.rmsprop(1e-3, momentum=0.9),
+    "rmsprop_nesterov": lambda: optax.rmsprop(1e-3, momentum=0.9, nesterov=True),
+    "adadelta": lambda: optax.adadelta(1e-3),
+    "adam": lambda: optax.adam(1e-3),
+    "adamax": lambda: optax.adamax(1e-3),
+    "nadam": lambda: optax.nadam(1e-3),
+    "amsgrad": lambda: optax.amsgrad(1e-3),
+    "adamw": lambda: optax.adamw(1e-3, weight_decay=0.0),
+    "radam": lambda: optax.radam(1e-3),
+    "adafactor": lambda: optax.adafactor(1e-3),
+    "lamb": lambda: optax.lamb(1e-3, weight_decay=0.0),
+    "lars": lambda: optax.lars(1e-3, weight_decay=0.0),
+    "lion": lambda: optax.lion(1e-3, weight_decay=0.0),
+    "rprop": lambda: optax.rprop(1e-3),
+}
+"""optax's methods under our names."""
+
+
+def of_optax(name: str) -> Method:
+    tx = OPTAX[name]()
+    return Method(tx, optax.apply_if_finite(tx, max_consecutive_errors=10**6))
 
 
 def drawn(seed: int, scale: Any) -> Callable:
@@ -115,9 +152,9 @@ def drawn(seed: int, scale: Any) -> Callable:
     return draw
 
 
-def broken(entry: Entry, dtype: str) -> dict[str, str]:
+def broken(method: Method, dtype: str) -> dict[str, str]:
     """Of every fault of gradients, parameters and counts what is wrong, "" if nothing is."""
-    tx, cases = skip_nonfinite(method(entry)), faults(dtype)
+    tx, cases = method.guarded, faults(dtype)
 
     def run(scale: Array, parameters: Array, count: Array) -> tuple[Array, Array]:
         p, g = drawn(0, parameters)((3, 4), dtype), drawn(1, 1.0)((3, 4), dtype)
@@ -137,9 +174,9 @@ def broken(entry: Entry, dtype: str) -> dict[str, str]:
     return found | {name: "moves" for name, m in zip(cases, moved, strict=True) if m and name in STILL}
 
 
-def broken_trees(entry: Entry, dtype: str) -> dict[str, str]:
+def broken_trees(method: Method, dtype: str) -> dict[str, str]:
     """Of every fault of trees what is wrong, "" if nothing is."""
-    tx, params = method(entry), everything(drawn(0, 1.0), dtype)
+    tx, params = method.tx, everything(drawn(0, 1.0), dtype)
     state = tx.init(params)
     found = dict.fromkeys(OF_TREES, "")
     for scale in (1.0, 0.5):
@@ -152,9 +189,9 @@ def broken_trees(entry: Entry, dtype: str) -> dict[str, str]:
     return found
 
 
-def broken_after_a_pause(entry: Entry, dtype: str) -> str:
+def broken_after_a_pause(method: Method, dtype: str) -> str:
     """What is wrong where 10,000 steps without a gradient come before the first."""
-    tx, p = method(entry), drawn(0, 1.0)((3, 4), dtype)
+    tx, p = method.tx, drawn(0, 1.0)((3, 4), dtype)
 
     def step(carry: tuple[Array, Any], g: Array) -> tuple[tuple[Array, Any], Array]:
         updates, state = tx.update(g, carry[1], carry[0])
@@ -169,7 +206,17 @@ def broken_after_a_pause(entry: Entry, dtype: str) -> str:
     return "" if bool(jnp.isfinite(updates).all() & jnp.isfinite(p).all()) else "not finite"
 
 
-def cells(entry: Entry, dtype: str) -> dict[str, str]:
-    """Of every fault what is wrong, "" if nothing is."""
+def cells(method: Method, dtype: str) -> dict[str, str]:
+    """Of every fault what is wrong, "" if nothing is; an exception is wrong wherever it may have come from."""
+    found: dict[str, str] = {}
+    parts: dict[Callable, tuple[str, ...]] = {
+        broken: tuple(faults(dtype)), broken_after_a_pause: (FROZEN,), broken_trees: OF_TREES
+    }  # fmt: skip
     with jax.enable_x64(dtype == "float64"), jax.numpy_dtype_promotion("standard"):
-        return broken(entry, dtype) | {FROZEN: broken_after_a_pause(entry, dtype)} | broken_trees(entry, dtype)
+        for part, names in parts.items():
+            try:
+                what = part(method, dtype)
+            except Exception as error:
+                what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            found |= dict.fromkeys(names, what) if isinstance(what, str) else what
+    return found

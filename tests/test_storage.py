@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from sklearn.datasets import load_digits
 
 import gdo_optax as g
+from benchmarks.halves import digits_loss
 from gdo_optax.pieces.factored import factored_ema
 from gdo_optax.pieces.units import positive_negative_momentum
 from gdo_optax.trees import path_name
@@ -187,32 +187,10 @@ def test_what_waits_stays_as_it_is() -> None:
 
 def test_digits_are_learnt_as_well() -> None:
     """The mean loss of three seeds after 300 steps is within a hundredth of float32's."""
-    x, y = load_digits(return_X_y=True)
-    x, y = jnp.asarray(x / 16, jnp.float32), jnp.asarray(y, jnp.int32)
-    rng = np.random.default_rng(0)
-    shapes = {"first": (3, 64, 64), "last": (3, 64, 10)}
-    starts = {k: jnp.asarray(rng.standard_normal(s) / s[1] ** 0.5, jnp.float32) for k, s in shapes.items()}
-    batches = jnp.asarray(rng.integers(0, len(x), (300, 64)), jnp.int32)
-
-    def loss(p: Any, batch: Any) -> jax.Array:
-        logits = jnp.maximum(x[batch] @ p["first"], 0) @ p["last"]
-        return optax.softmax_cross_entropy_with_integer_labels(logits, y[batch]).mean()
-
-    def final(tx: g.Piece) -> float:
-        def training(params: Any) -> jax.Array:
-            def step(carry: Any, batch: Any) -> Any:
-                updates, state = tx.update(jax.grad(loss)(carry[0], batch), carry[1], carry[0])
-                return (optax.apply_updates(carry[0], updates), state), None
-
-            (params, _), _ = jax.lax.scan(step, (params, tx.init(params)), batches)
-            return loss(params, jnp.arange(len(x)))
-
-        return float(jax.jit(jax.vmap(training))(starts).mean())
-
-    exact = final(g.adam(3e-3))
+    exact = digits_loss(g.adam(3e-3))
     assert exact < 0.15
     for as_ in ("int8", "bfloat16"):
-        assert abs(final(store(g.adam(3e-3), as_=as_)) / exact - 1) < 0.01
+        assert abs(digits_loss(store(g.adam(3e-3), as_=as_)) / exact - 1) < 0.01
 
 
 @pytest.mark.parametrize(
