@@ -62,6 +62,12 @@ def test_squares_stay_finite_and_nans_stay() -> None:
     assert arithmetic.square(jnp.array([3 + 4j]))[0] == 25
 
 
+def test_past_updates_stay_finite() -> None:
+    tx = g.scale_by_past_updates(0.9, 1.0)
+    _, state = tx.update(jnp.full(1, 3e38), tx.init(jnp.zeros(1)))
+    assert all(jnp.isfinite(a).all() for a in jax.tree.leaves(state))
+
+
 def test_reciprocals_of_nothing() -> None:
     np.testing.assert_array_equal(arithmetic.reciprocal(jnp.array([0.0, 4.0, jnp.nan])), [0, 0.25, np.nan])
     np.testing.assert_array_equal(arithmetic.inverse_root(jnp.array([0.0, 4.0]), 0, 0.0), [0, 0.5])
