@@ -116,6 +116,14 @@ def test_adaptive_grad_clip_of_tiny_gradients_is_that_of_optax() -> None:
     np.testing.assert_allclose(units.adaptive_grad_clip(1e-4).update(x, (), p)[0], expected, rtol=1e-6)
 
 
+def test_a_zero_agrees_with_nothing_not_even_an_infinity() -> None:
+    tx = g.scale_by_rprop(1.0)
+    state = tx.init(jnp.zeros(2))
+    for x in ([jnp.inf, 5.0], [0.0, 0.0], [2.0, 2.0]):
+        out, state = tx.update(jnp.array(x), state)
+    assert (out == 1).all()
+
+
 def test_stable_weight_decay_takes_the_mean_over_all_parameters() -> None:
     v = {"a": jnp.array([[1.0, 2.0], [3.0, 4.0]]), "b": jnp.array([20.0]), "none": None}
     p = {"a": jnp.array([[1.0, -1.0], [0.5, 0.0]]), "b": jnp.array([2.0]), "none": None}
