@@ -1,7 +1,7 @@
 """Combinators join pieces: in series, in parallel, as direction times scale, on some parameters only."""
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -37,17 +37,26 @@ def chain(*pieces: optax.GradientTransformation) -> Piece:
             params = magnitudes(params) if is_magnitude(p) else params
         return {k: kept[k] for k in remembering}
 
-    def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, dict[str, Any]]:
+    def wide_update(
+        x: ArrayTree, state: Any, params: Any = None, common: Any = None, **extra: Any
+    ) -> tuple[ArrayTree, dict[str, Any]]:
         _check_state(state, remembering)
         kept = {}
         for k, p in named.items():
-            x, s = run_update(p, x, state[k] if k in remembering else optax.EmptyState(), params, **extra)
+            own = extra if common is None else {**extra, "common": common[k]}
+            x, s = run_update(p, x, state[k] if k in remembering else optax.EmptyState(), params, **own)
             if k in remembering:
                 kept[k] = s
         return x, kept
 
-    real = any(map(is_magnitude, pieces))
-    return assemble(init, wide_update, remembers=bool(remembering), magnitude=real, body=ITSELF)
+    return assemble(
+        init,
+        wide_update,
+        remembers=bool(remembering),
+        magnitude=any(map(is_magnitude, pieces)),
+        common=in_common(named, remembering),
+        body=ITSELF,
+    )
 
 
 @piece
@@ -75,18 +84,37 @@ def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTra
         kept = {k: c.init(params) for k, c in chains.items()}
         return {k: kept[k] for k in remembering}
 
-    def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, dict[str, Any]]:
+    def wide_update(
+        x: ArrayTree, state: Any, params: Any = None, common: Any = None, **extra: Any
+    ) -> tuple[ArrayTree, dict[str, Any]]:
         _check_state(state, remembering)
         out: dict[str, ArrayTree] = {}
         kept = {}
         for k, c in chains.items():
-            out[k], s = run_update(c, x, state[k] if k in remembering else {}, params, **{**extra, **out})
+            own = {**extra, **out} if common is None else {**extra, **out, "common": common[k]}
+            out[k], s = run_update(c, x, state[k] if k in remembering else {}, params, **own)
             if k in remembering:
                 kept[k] = s
         return each(merge, *out.values()), kept
 
-    real = all(c.magnitude for c in chains.values())
-    return assemble(init, wide_update, remembers=bool(remembering), magnitude=real, body=ITSELF)
+    return assemble(
+        init,
+        wide_update,
+        remembers=bool(remembering),
+        magnitude=all(c.magnitude for c in chains.values()),
+        common=in_common(chains, remembering),
+        body=ITSELF,
+    )
+
+
+def in_common(pieces: Mapping[str, optax.GradientTransformation], remembering: Container[str]) -> Callable | None:
+    """What the updates of all arrays have in common, piece by piece, if none of the arrays depends on another."""
+    parts = {k: p.common for k, p in pieces.items() if isinstance(p, Piece) and p.common}
+
+    def common(state: Any) -> dict[str, Any]:
+        return {k: part(state[k] if k in remembering else ()) for k, part in parts.items()}
+
+    return common if len(parts) == len(pieces) else None
 
 
 def _check_state(state: Any, remembering: Iterable[str]) -> None:
@@ -122,6 +150,7 @@ def adaptive(direction: Sequence[optax.GradientTransformation], scale: Sequence[
         functools.partial(run_update, both),
         remembers=both.remembers,
         magnitude=both.magnitude,
+        common=both.common,
         body=ITSELF,
     )
 

@@ -10,6 +10,7 @@ import optax
 from chex import Array, ArrayTree, Numeric
 
 from gdo_optax import ranges
+from gdo_optax.grouping import grouped
 from gdo_optax.recipe import Call, recipe
 from gdo_optax.trees import check_floats, displaced, is_complex, path_name, replaced, rounded, widened
 
@@ -24,13 +25,15 @@ class Piece(optax.GradientTransformationExtraArgs):
 
     `repr` is the call, `print` the whole recipe. Combinators join pieces by `wide_update`, which computes on and
     emits float32 where it is given half precision; `update` rounds once, at the end, to the dtype it was given. A
-    `magnitude` is real also of complex numbers.
+    `magnitude` is real also of complex numbers. Where no array depends on another, `common` computes of the state what
+    the updates of all arrays have in common, and `wide_update` takes it as an argument.
     """
 
     call: Call = Call("piece")
     body: Call | None = None
     remembers: bool = True
     magnitude: bool = False
+    common: Callable[[Any], Any] | None = None
     wide_update: Callable[..., tuple[ArrayTree, Any]] | None = None
 
     @property
@@ -101,10 +104,16 @@ def piece(maker: Callable[P, Piece]) -> Callable[P, Piece]:
         made = Piece(inner.init, inner.update)
         made.call = Call(name, (*((None, v) for v in args), *kwargs.items()))
         made.body = inner.body and (made.call if inner.body is ITSELF else inner.body)
-        made.remembers, made.magnitude, made.wide_update = inner.remembers, inner.magnitude, inner.wide_update
-        return made
+        return _as(inner, made)
 
     return make
+
+
+def _as(inner: Piece, made: Piece) -> Piece:
+    """`made`, of which all that combinators ask is as of `inner`."""
+    made.remembers, made.magnitude = inner.remembers, inner.magnitude
+    made.common, made.wide_update = inner.common, inner.wide_update
+    return made
 
 
 ITSELF = Call("itself")  # the body of a combinator is the call that made it
@@ -128,9 +137,7 @@ def of_real(inner: Piece, what: str) -> Piece:
                 )
         return inner.init(params)
 
-    made = Piece(init, inner.update)
-    made.remembers, made.magnitude, made.wide_update = inner.remembers, inner.magnitude, inner.wide_update
-    return made
+    return _as(inner, Piece(init, inner.update))
 
 
 def assemble(
@@ -139,9 +146,11 @@ def assemble(
     *,
     remembers: bool = True,
     magnitude: bool = False,
+    common: Callable[[Any], Any] | None = None,
     body: Call | None = None,
 ) -> Piece:
     """A piece from its initial state and an update of wide arrays."""
+    wide_update = grouped(init, wide_update, common) if common else wide_update
 
     def update(updates: ArrayTree, state: Any, params: ArrayTree | None = None, **extra: Any) -> tuple[ArrayTree, Any]:
         check_floats(updates)
@@ -153,7 +162,8 @@ def assemble(
         return optax.EmptyState()
 
     made = Piece(init if remembers else checked, update)
-    made.wide_update, made.remembers, made.magnitude, made.body = wide_update, remembers, magnitude, body
+    made.wide_update, made.common, made.body = wide_update, common, body
+    made.remembers, made.magnitude = remembers, magnitude
     return made
 
 

@@ -52,14 +52,22 @@ def _rule(
         first = {k: jnp.asarray(h.initial(), number_dtype(params)) for k, h in running.items()}
         return state(jnp.zeros((), jnp.int32), memory, first or ()) if timed else memory
 
-    def wide_update(x: ArrayTree, kept: Any, params: ArrayTree | None = None, **_: Any) -> tuple[ArrayTree, Any]:
-        if paired and params is None:
-            raise ValueError("this transformation reads the parameters: call update(updates, state, params)")
-        past: Any
-        count, memory, past = _opened(kept, state) if timed else (None, kept, ())
+    def evaluated(kept: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        """The time, the running numbers and all hyperparameters of this update."""
+        if not timed:
+            return None, {}, hyper
+        count, _, past = _opened(kept, state)
         now = {k: jnp.asarray(h.step(past[k], count), past[k].dtype) for k, h in running.items()}
         values = {k: h(count) if callable(h) else h for k, h in hyper.items()} | now
-        time: Any = optax.safe_increment(count) if timed else None
+        return optax.safe_increment(count), now, values
+
+    def wide_update(
+        x: ArrayTree, kept: Any, params: ArrayTree | None = None, common: Any = None, **_: Any
+    ) -> tuple[ArrayTree, Any]:
+        if paired and params is None:
+            raise ValueError("this transformation reads the parameters: call update(updates, state, params)")
+        time, now, values = common or evaluated(kept)
+        count, memory, _ = kept if timed else (None, kept, ())
 
         def leaf(own: dict[str, Any], x: Array, p: Array, m: Any) -> tuple[Any, Array]:
             if absent(x):
@@ -75,7 +83,7 @@ def _rule(
         memory = structure.unflatten([m for m, _ in out]) if initial else ()
         return structure.unflatten([y for _, y in out]), state(time, memory, now or ()) if timed else memory
 
-    return assemble(init, wide_update, remembers=bool(initial) or timed)
+    return assemble(init, wide_update, remembers=bool(initial) or timed, common=None if beside else evaluated)
 
 
 def _opened(kept: Any, state: type) -> Any:

@@ -192,26 +192,31 @@ def _stand_in() -> Any:
 _WHOLE = _stand_in()
 
 
+def memories_of(init: Callable) -> tuple[list[bool], Any]:
+    """Which parts of the states that `init` makes are memories of parameters, and the structure that the parts are in.
+
+    It is told by what `init` makes of a stand-in.
+    """
+    outer: Any
+    marks, outer = jax.tree.flatten(init(_WHOLE), is_leaf=lambda x: isinstance(x, type(_WHOLE)))
+    return [isinstance(mark, type(_WHOLE)) for mark in marks], outer
+
+
 def of_parameters(init: Callable, f: Callable, tree: ArrayTree, state: Any, *others: Any) -> Any:
     """`state` with f(leaf of `tree`, what the states hold of this parameter …) for whatever they hold of parameters.
 
-    `init` made the states, and tells by what it makes of a stand-in where parameters' memories are.
+    `init` made the states.
     """
-
-    def whole(x: Any) -> bool:
-        return isinstance(x, type(_WHOLE))
-
-    outer: Any
-    marks, outer = jax.tree.flatten(init(_WHOLE), is_leaf=whole)
+    own, outer = memories_of(init)
     structure: Any = jax.tree.structure(tree, is_leaf=absent)
 
-    def memories(mark: Any, *parts: Any) -> Any:
-        if not whole(mark):
+    def memories(here: bool, *parts: Any) -> Any:
+        if not here:
             return parts[0]
         rows = zip(jax.tree.leaves(tree, is_leaf=absent), *map(structure.flatten_up_to, parts), strict=True)
         return structure.unflatten([row[1] if absent(row[0]) else f(*row) for row in rows])
 
-    return outer.unflatten(map(memories, marks, *map(outer.flatten_up_to, (state, *others))))
+    return outer.unflatten(map(memories, own, *map(outer.flatten_up_to, (state, *others))))
 
 
 def path_name(path: tuple) -> str:

@@ -27,6 +27,7 @@ BESIDE = [pytest.param(e, id=e.name) for e in library() if e.kind not in ("optim
 LAYERS = [
     ["arithmetic", "ranges", "recipe", "rows"],
     ["counting", "problems", "damping", "trees"],
+    ["grouping"],
     ["schedules", "warmups", "restarts", "cycles"],
     ["diagnostics", "core", "stopping", "sampling"],
     ["makers"],

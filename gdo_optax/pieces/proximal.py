@@ -63,7 +63,13 @@ def proximal(
         return jnp.where(jnp.abs(z) <= pull, -p, moved)
 
     both = parallel(arrived, direction=direction, scale=scale, centre=centre, parameters=[parameters()])
-    return assemble(both.init, functools.partial(run_update, both), remembers=both.remembers, body=ITSELF)
+    return assemble(
+        both.init,
+        functools.partial(run_update, both),
+        remembers=both.remembers,
+        common=both.common,
+        body=ITSELF,
+    )
 
 
 @piece

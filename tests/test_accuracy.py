@@ -1,0 +1,73 @@
+"""Within 16 ulps of the paper, and within one of half precision; faults break nothing: `benchmarks.contract`, shortened.
+
+The command takes 20,000 steps. Its results are in benchmarks/results/contract.json.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import accuracy, faults
+from benchmarks.contract import BOUND, HALF
+from gdo_optax.family import Entry, family
+from tests.catalogue import FAMILY, SETTINGS, Case
+from tests.test_house import ROOT
+
+
+STEPS = 2_000
+VECTORS = [param for param in FAMILY if not param.values[0].dense]
+RESULTS = json.loads((ROOT / "benchmarks/results/contract.json").read_text())
+
+
+@pytest.mark.parametrize("entry", VECTORS)
+def test_an_update_is_exact_to_some_ulps(entry: Entry) -> None:
+    """16, or what a memory of float32 makes of a computation in float64."""
+    case = Case(entry.name, SETTINGS[entry.name][0])
+    for grads in (accuracy.normal(STEPS), accuracy.mixed(STEPS)):
+        found = accuracy.accuracy(case, grads, "float32").ulps
+        assert found <= BOUND or found <= 1.2 * accuracy.memory(case, grads).ulps
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("entry", VECTORS)
+def test_an_update_of_half_precision_is_rounded_once(entry: Entry, dtype: str) -> None:
+    case = Case(entry.name, SETTINGS[entry.name][0])
+    assert accuracy.accuracy(case, accuracy.normal(STEPS), dtype).ulps <= 1
+
+
+@pytest.mark.parametrize("dtype", faults.DTYPES)
+@pytest.mark.parametrize("entry", VECTORS)
+def test_no_fault_breaks_a_method(entry: Entry, dtype: str) -> None:
+    found = faults.cells(faults.ours(entry), dtype)
+    assert set(found) == set(faults.NAMES)
+    assert {name: why for name, why in found.items() if why} == {}
+
+
+def test_a_fault_is_found_where_there_is_one() -> None:
+    """In half precision optax's Adam divides by an ε that is 0."""
+    assert faults.cells(faults.of_optax("adam"), "float16")["zero gradient"] == "not finite"
+
+
+def test_an_error_is_in_ulps_and_never_of_less_than_the_smallest_number() -> None:
+    exact = np.array([[[1.0, -4.0]], [[2.0**-30, 0.0]]])
+    found = accuracy.worst(exact + np.array([[[2.0**-20, 0.0]], [[0.0, 0.0]]]), exact, "float32")
+    assert found == (2.0, 1, "update")
+    assert accuracy.worst(exact + 2.0**-24, exact, "float16")[:2] == (1.0, 2)
+    assert accuracy.worst(exact + np.inf, exact, "float32").ulps == np.inf
+
+
+def test_the_results_are_of_all_methods_and_hold_what_is_promised() -> None:
+    """Beyond 16 ulps is only what the memory alone takes beyond 12."""
+    names = {entry.name for entry in family() if not entry.dense}
+    assert names == set(RESULTS["ulps"]) == set(RESULTS["faults"]) == set(RESULTS["long runs"])
+    assert RESULTS["steps"] == 20_000
+    for name, row in RESULTS["ulps"].items():
+        for column, memory in (("float32", "memory"), ("mixed", "memory, mixed")):
+            found = row[column]["ulps"]
+            assert found <= BOUND or found <= 1.2 * row[memory]["ulps"], name
+        assert max(row[dtype]["ulps"] for dtype in HALF) <= 1, name
+    assert not any(row["ours"] for row in RESULTS["faults"].values())
+    for name, row in RESULTS["long runs"].items():
+        assert row["finite"], name
+        assert (row["arrays more"], row["traces"]) == (0, 1), name
