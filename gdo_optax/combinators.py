@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree
@@ -54,6 +55,7 @@ def chain(*pieces: optax.GradientTransformation) -> Piece:
         wide_update,
         remembers=bool(remembering),
         magnitude=any(map(is_magnitude, pieces)),
+        waits=all(map(waits, pieces)),
         common=in_common(named, remembering),
         body=ITSELF,
     )
@@ -102,6 +104,7 @@ def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTra
         wide_update,
         remembers=bool(remembering),
         magnitude=all(c.magnitude for c in chains.values()),
+        waits=all(map(waits, chains.values())),
         common=in_common(chains, remembering),
         body=ITSELF,
     )
@@ -150,6 +153,7 @@ def adaptive(direction: Sequence[optax.GradientTransformation], scale: Sequence[
         functools.partial(run_update, both),
         remembers=both.remembers,
         magnitude=both.magnitude,
+        waits=both.waits,
         common=both.common,
         body=ITSELF,
     )
@@ -196,7 +200,7 @@ def masked(inner: optax.GradientTransformation, mask: Mask) -> Piece:
         y, state = run_update(inner, selected(mask, x), state, selected(mask, params), **extra)
         return overlaid(mask, y, x), state
 
-    return assemble(init, wide_update, remembers=remembers(inner), body=ITSELF)
+    return assemble(init, wide_update, remembers=remembers(inner), waits=waits(inner), body=ITSELF)
 
 
 def named_pieces(pieces: Iterable[optax.GradientTransformation]) -> dict[str, optax.GradientTransformation]:
@@ -221,6 +225,32 @@ def single(inner: optax.GradientTransformation) -> optax.GradientTransformation:
 def remembers(p: optax.GradientTransformation) -> bool:
     """Whether the transformation has a state at all."""
     return p.remembers if isinstance(p, Piece) else p.init is not optax.init_empty_state
+
+
+def update_if(
+    go: Array, run: Callable, waiting: bool, x: ArrayTree, state: Any, *args: Any, otherwise: float, **extra: Any
+) -> tuple[ArrayTree, Any]:
+    """`run`, an update, where `go`; elsewhere it emits `otherwise`, and the state stays as it is.
+
+    A run that is `waiting` decides number by number what it keeps. Of any other the compiler copies the state, to have
+    it in both branches.
+    """
+    if waiting:
+        y, kept = run(x, state, *args, go=go, **extra)
+        return each(lambda a: jnp.where(go, a, otherwise), y), kept
+
+    def step(kept: Any) -> tuple[ArrayTree, Any]:
+        return run(x, kept, *args, **extra)
+
+    def rest(kept: Any) -> tuple[ArrayTree, Any]:
+        return each(lambda a: jnp.full_like(a, otherwise), x), kept
+
+    return jax.lax.cond(go, step, rest, state)
+
+
+def waits(p: optax.GradientTransformation) -> bool:
+    """Whether an update with go=False leaves the state as it is."""
+    return p.waits if isinstance(p, Piece) else not remembers(p)
 
 
 def is_magnitude(p: optax.GradientTransformation) -> bool:

@@ -26,13 +26,15 @@ class Piece(optax.GradientTransformationExtraArgs):
     `repr` is the call, `print` the whole recipe. Combinators join pieces by `wide_update`, which computes on and
     emits float32 where it is given half precision; `update` rounds once, at the end, to the dtype it was given. A
     `magnitude` is real also of complex numbers. Where no array depends on another, `common` computes of the state what
-    the updates of all arrays have in common, and `wide_update` takes it as an argument.
+    the updates of all arrays have in common, and `wide_update` takes it as an argument. One that `waits` leaves the
+    state as it is where the argument `go`, a boolean array, is False; what is emitted then is to be thrown away.
     """
 
     call: Call = Call("piece")
     body: Call | None = None
     remembers: bool = True
     magnitude: bool = False
+    waits: bool = False
     common: Callable[[Any], Any] | None = None
     wide_update: Callable[..., tuple[ArrayTree, Any]] | None = None
 
@@ -111,7 +113,7 @@ def piece(maker: Callable[P, Piece]) -> Callable[P, Piece]:
 
 def _as(inner: Piece, made: Piece) -> Piece:
     """`made`, of which all that combinators ask is as of `inner`."""
-    made.remembers, made.magnitude = inner.remembers, inner.magnitude
+    made.remembers, made.magnitude, made.waits = inner.remembers, inner.magnitude, inner.waits
     made.common, made.wide_update = inner.common, inner.wide_update
     return made
 
@@ -146,6 +148,7 @@ def assemble(
     *,
     remembers: bool = True,
     magnitude: bool = False,
+    waits: bool = False,
     common: Callable[[Any], Any] | None = None,
     body: Call | None = None,
 ) -> Piece:
@@ -163,7 +166,7 @@ def assemble(
 
     made = Piece(init if remembers else checked, update)
     made.wide_update, made.common, made.body = wide_update, common, body
-    made.remembers, made.magnitude = remembers, magnitude
+    made.remembers, made.magnitude, made.waits = remembers, magnitude, waits or not remembers
     return made
 
 

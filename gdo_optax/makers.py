@@ -62,18 +62,19 @@ def _rule(
         return optax.safe_increment(count), now, values
 
     def wide_update(
-        x: ArrayTree, kept: Any, params: ArrayTree | None = None, common: Any = None, **_: Any
+        x: ArrayTree, kept: Any, params: ArrayTree | None = None, common: Any = None, go: Any = None, **_: Any
     ) -> tuple[ArrayTree, Any]:
         if paired and params is None:
             raise ValueError("this transformation reads the parameters: call update(updates, state, params)")
         time, now, values = common or evaluated(kept)
-        count, memory, _ = kept if timed else (None, kept, ())
+        count, memory, past = kept if timed else (None, kept, ())
 
         def leaf(own: dict[str, Any], x: Array, p: Array, m: Any) -> tuple[Any, Array]:
             if absent(x):
                 return m, x
             t = time.astype(jnp.finfo(x.dtype).dtype) if timed else None
-            return f(m, x, t, p, **{k: as_real(v, x.dtype) for k, v in values.items()}, **own)
+            new, y = f(m, x, t, p, **{k: as_real(v, x.dtype) for k, v in values.items()}, **own)
+            return (new, y) if go is None or not initial else _if_it_goes(go, new, m, y)
 
         structure, rows = columns(x, params if paired else x, memory if initial else x)
         _check_shapes(x, rows, initial)
@@ -81,9 +82,18 @@ def _rule(
         with of_numbers((x, params)):
             out = [leaf(own, *row) for own, row in zip(owns, rows, strict=True)]
         memory = structure.unflatten([m for m, _ in out]) if initial else ()
+        if go is not None:
+            time, now = jax.tree.map(lambda a, b: jnp.where(go, a, b), (time, now), (count, past or {}))
         return structure.unflatten([y for _, y in out]), state(time, memory, now or ()) if timed else memory
 
-    return assemble(init, wide_update, remembers=bool(initial) or timed, common=None if beside else evaluated)
+    common = None if beside else evaluated
+    return assemble(init, wide_update, remembers=bool(initial) or timed, waits=True, common=common)
+
+
+def _if_it_goes(go: Array, new: Any, m: Any, y: Array) -> tuple[Any, Array]:
+    """The memory, and what is emitted: read from the memory where it is in it, so that only that is written."""
+    kept = jax.tree.map(lambda a, b: jnp.where(go, a, b), new, m)
+    return kept, next((k for a, k in zip(*map(jax.tree.leaves, (new, kept)), strict=True) if a is y), y)
 
 
 def _opened(kept: Any, state: type) -> Any:

@@ -133,6 +133,9 @@ RANGES = {
     "min_delta": Range(0, math.inf, "it is the least change that counts as an improvement"),
     "examples": Range(1, math.inf, "it counts examples", integer=True, static=True),
     "angle": Range(-math.inf, math.inf, "it is in radians"),
+    "seed": Range(0, 2**32, "it is any integer to draw from", integer=True),
+    "momentum_decay": Range(0, math.inf, "it is how fast the momentum grows, such as 1/250"),
+    "learning_rate_decay": Range(0, math.inf, "it is how fast the rate falls, 0 for not at all"),
     "block_size": Range(2, math.inf, "it counts numbers that share a scale, such as 256", integer=True, static=True),
 }
 
@@ -149,6 +152,17 @@ def check(name: str, given: Mapping[str, Any]) -> None:
     for argument, value in given.items():
         if argument in RANGES:
             _check_one(f"{name}: {argument}", RANGES[argument], value)
+        elif argument == "dtype":
+            _check_dtype(name, value)
+
+
+def _check_dtype(name: str, value: Any) -> None:
+    try:
+        found = jax.dtypes.canonicalize_dtype(value)
+    except TypeError:
+        found = None
+    if found is None or not jax.dtypes.issubdtype(found, np.inexact):
+        raise TypeError(f"{name}: dtype={value!r} is none of floats, such as jnp.bfloat16")
 
 
 def _check_one(where: str, legal: Range, value: Any) -> None:

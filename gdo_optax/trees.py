@@ -161,7 +161,8 @@ def inverted(mask: Mask) -> Mask:
 
 def all_finite(tree: ArrayTree) -> Any:
     """Whether no array holds an infinity or a NaN, as one boolean array."""
-    return jnp.all(jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)] or [True]))
+    largest = [jnp.max(jnp.abs(x), initial=0) for x in jax.tree.leaves(tree)]  # a boolean for each would be written out
+    return jnp.all(jnp.array([jnp.isfinite(x) for x in largest] or [True]))
 
 
 def number_dtype(tree: ArrayTree) -> Any:

@@ -1,4 +1,4 @@
-"""Within 16 ulps of the paper, and within one of half precision; faults break nothing: `benchmarks.contract`, shortened.
+"""Every update within 16 ulps of its paper, or one of half precision, whatever the fault: `benchmarks.contract`, short.
 
 The command takes 20,000 steps. Its results are in benchmarks/results/contract.json.
 """

@@ -67,6 +67,7 @@ def proximal(
         both.init,
         functools.partial(run_update, both),
         remembers=both.remembers,
+        waits=both.waits,
         common=both.common,
         body=ITSELF,
     )

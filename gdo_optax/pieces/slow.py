@@ -155,12 +155,20 @@ def extrapolate() -> Piece:
     1.2818
     """
 
-    def onward(d: Array, u: Array, a: Numeric) -> tuple[Array, Array]:
-        velocity, share = u - d, (a - 1) / _next(a)  # x_k − x_{k−1}
-        return -share * velocity, u + share * velocity
+    def onward(d: Array, u: Array, beyond: Numeric, t: Numeric) -> tuple[Array, Array]:
+        a = t / 2 + beyond
+        velocity = u - d  # x_k − x_{k−1}
+        rest = (1.5 + _growth(a)) / (a + 0.5 + _growth(a))  # 1 − (a_k − 1)/a_{k+1}, which near 1 would be rounded
+        kept = velocity - rest * velocity
+        return -kept, u + kept
 
-    return displacement(onward, a=Running(lambda a, count: _next(a), lambda: 0.0))  # a₋₁ = 0, which makes a₀ = 1
+    def further(beyond: Array, count: Array) -> Array:
+        return beyond + _growth(count.astype(beyond.dtype) / 2 + beyond)
+
+    # a₋₁ = 0, which makes a₀ = 1; the rest beyond t/2, as float32 would lose what a grows by beyond ½ once it is large
+    return displacement(onward, beyond=Running(further, lambda: 0.0), t=optax.safe_increment)
 
 
-def _next(a: Numeric) -> Array:
-    return 0.5 + jnp.sqrt(a * a + 0.25)
+def _growth(a: Array) -> Array:
+    """By how much a_{k+1} is more than a_k + ½: √(a² + ¼) − a, without the difference."""
+    return 0.25 / (jnp.sqrt(a * a + 0.25) + a)

@@ -11,6 +11,7 @@ from chex import Array, ArrayTree
 
 from gdo_optax.combinators import single
 from gdo_optax.core import Piece, assemble, piece
+from gdo_optax.counting import check_numbers
 from gdo_optax.tasks.stacked import Shared, chosen, combined, stacked, unstacked
 from gdo_optax.trees import all_finite, number_dtype
 
@@ -52,6 +53,7 @@ def weigh_tasks(
     >>> larger.update(jnp.array([[1.0, 2.0], [3.0, 4.0]]), (), losses=jnp.array([0.1, 0.2]))[0]
     Array([3., 4.], dtype=float32)
     """
+    check_numbers("weigh_tasks", tasks=tasks)
     tasks = int(tasks)
 
     def init(params: ArrayTree) -> Any:

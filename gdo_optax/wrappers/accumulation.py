@@ -1,5 +1,6 @@
 """One step of an optimizer for many micro-batches."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +9,7 @@ import optax
 from chex import Array, ArrayTree, Numeric
 
 from gdo_optax.arithmetic import wide_dtype
-from gdo_optax.combinators import initial_state, run_update, single
+from gdo_optax.combinators import initial_state, run_update, single, update_if, waits
 from gdo_optax.core import ITSELF, Piece, assemble, piece
 from gdo_optax.trees import absent, all_finite, each
 
@@ -69,14 +70,9 @@ def accumulate(inner: optax.GradientTransformation, every: Numeric) -> Piece:
         mean = each(gathered, state.mean, x)
         ready = each(lambda g, m: m, x, mean)
 
-        def step(kept: Any) -> tuple[ArrayTree, Any]:
-            return run_update(inner, ready, kept, params, **extra)
-
-        def wait(kept: Any) -> tuple[ArrayTree, Any]:
-            return each(jnp.zeros_like, ready), kept
-
         full = good & (k >= every)
-        y, kept = jax.lax.cond(full, step, wait, state.inner)
+        run = functools.partial(run_update, inner)
+        y, kept = update_if(full, run, waits(inner), ready, state.inner, params, otherwise=0.0, **extra)
         return y, Accumulated(jnp.where(full, 0, k), mean, kept)
 
     return assemble(init, wide_update, body=ITSELF)

@@ -4,12 +4,11 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree
 
-from gdo_optax.combinators import initial_state, run_update, single
+from gdo_optax.combinators import initial_state, run_update, single, update_if, waits
 from gdo_optax.core import ITSELF, Piece, assemble, piece
 from gdo_optax.trees import all_finite, each
 
@@ -59,22 +58,18 @@ def skip_nonfinite(inner: optax.GradientTransformation) -> Piece:
     def init(params: ArrayTree) -> Skipped:
         return Skipped(jnp.zeros((), jnp.int32), initial_state(inner, params))
 
-    wide = assemble(init, functools.partial(_guarded, functools.partial(run_update, inner)), body=ITSELF)
+    wide = assemble(init, functools.partial(_guarded, functools.partial(run_update, inner), waits(inner)), body=ITSELF)
     if not isinstance(inner, Piece):
         return wide
-    own = Piece(init, functools.partial(_guarded, inner.update))  # for what must see the parameters' own dtypes
+    own = Piece(init, functools.partial(_guarded, inner.update, inner.waits))  # for what must see the parameters' own dtypes
     own.body, own.wide_update = ITSELF, wide.wide_update
     return own
 
 
-def _guarded(run: Callable, x: ArrayTree, state: Skipped, params: Any = None, **extra: Any) -> tuple[Any, Skipped]:
+def _guarded(
+    run: Callable, waiting: bool, x: ArrayTree, state: Skipped, params: Any = None, **extra: Any
+) -> tuple[Any, Skipped]:
     good = all_finite(x)
-
-    def step(kept: Any) -> tuple[ArrayTree, Any]:
-        return run(x, kept, params, **extra)
-
-    def rest(kept: Any) -> tuple[ArrayTree, Any]:
-        return each(lambda g: jnp.full_like(g, -0.0), x), kept
-
-    y, kept = jax.lax.cond(good, step, rest, state.inner)
+    x = each(lambda g: jnp.where(good, g, 0), x) if waiting else x
+    y, kept = update_if(good, run, waiting, x, state.inner, params, otherwise=-0.0, **extra)
     return y, Skipped(jnp.where(good, state.skipped, optax.safe_increment(state.skipped)), kept)
