@@ -4,7 +4,8 @@
 
 `check` says which are broken: what updates and the state consist of, shapes told without computing, finite numbers,
 the same again to the bit, also from a saved state, no step at a rate of 0, the order and the shape of arrays. The last
-three, jit, scan and vmap, compile, and are tried where `jitted` asks for it.
+three, jit, scan and vmap, compile, and are tried where `jitted` asks for it. A seed below 2,000 is tried for all
+else; one above for what four steps tell, and for one of the `PARTS`, which take a trace or further steps.
 """
 
 import argparse
@@ -18,19 +19,21 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import serialization
-from rich.progress import track
 
 from benchmarks.recipes import BY_PLACE, COUPLED, NAMED, UNPRINTABLE, Recipe, Writer, built
 from gdo_optax.trees import absent
 
 
 STEPS = 4
+THOROUGH = 2000
+"""Seeds below it are tried for everything."""
 MODELS: tuple[Callable[[Callable], Any], ...] = (  # of few shapes, as everything is compiled for each of them
     lambda a: {"bias": a(6), "kernel": a(2, 3)},
     lambda a: [a(2, 3), {"bias": a(6)}, None],
@@ -73,11 +76,14 @@ def loss(params: Any, noise: float = 0.0) -> jax.Array:
     return total * jax.lax.stop_gradient(1 + noise * 2.0**-23 * jnp.sin(1e6 * place))
 
 
+VALUE, SLOPE = jax.jit(loss), jax.jit(jax.value_and_grad(loss))
+
+
 def step(tx: Any, params: Any, state: Any, g: Any, noise: float = 0.0) -> tuple[Any, Any, Any]:
     """Updates, state and parameters of a step, in which a search or a second gradient may ask for a loss."""
-    value_fn = functools.partial(loss, noise=noise) if noise else loss
-    extra = {"value_fn": value_fn, "value_and_grad_fn": jax.value_and_grad(value_fn)}
-    updates, state = optax.with_extra_args_support(tx).update(g, state, params, **extra)
+    value, slope = functools.partial(VALUE, noise=noise), functools.partial(SLOPE, noise=noise)
+    tx = optax.with_extra_args_support(tx)
+    updates, state = tx.update(g, state, params, value_fn=value, value_and_grad_fn=slope)
     moved = jax.tree.map(lambda u, p: p if absent(u) else p + u, updates, params, is_leaf=absent)
     return updates, state, moved
 
@@ -87,20 +93,65 @@ def promotion(text: str) -> Any:
     return jax.numpy_dtype_promotion("standard" if "optax." in text else "strict")
 
 
+def traced(tree: Any) -> bool:
+    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree))
+
+
+def cond(pred: Any, true_fun: Callable, false_fun: Callable, *operands: Any, **operand: Any) -> Any:
+    if traced(pred):
+        return COND(pred, true_fun, false_fun, *operands, **operand)
+    return (true_fun if pred else false_fun)(*operands, *operand.values())
+
+
+def scan(f: Callable, init: Any, xs: Any, length: int | None = None) -> Any:
+    if traced((init, xs)):
+        return SCAN(f, init, xs, length)
+    structure: Any = jax.tree.structure(xs)
+    out = []
+    for row in zip(*jax.tree.leaves(xs), strict=True):
+        init, y = f(init, structure.unflatten(row))
+        out.append(y)
+    return init, jax.tree.map(lambda *y: jnp.stack(y), *out)
+
+
+def while_loop(cond_fun: Callable, body_fun: Callable, init: Any) -> Any:
+    if traced(init):
+        return WHILE(cond_fun, body_fun, init)
+    while cond_fun(init):
+        init = body_fun(init)
+    return init
+
+
+COND, SCAN, WHILE = jax.lax.cond, jax.lax.scan, jax.lax.while_loop
+PYTHON = (
+    (jax.lax, "cond", cond),
+    (jax.lax, "scan", scan),
+    (jax.lax, "while_loop", while_loop),
+    (jax, "jit", lambda f, **_: f),
+    (optax, "safe_increment", jax.jit(optax.safe_increment)),  # in every piece that counts
+)
+
+
 @contextlib.contextmanager
-def eager(text: str) -> Iterator[None]:
-    """Not compiled but array by array, of which nothing is optimized, as it runs only a few times."""
+def eager() -> Iterator[None]:
+    """Array by array, with Python's control flow: JAX would compile a function anew for every optimizer.
+
+    Not by `jax.disable_jit`, under which every operation of jax.numpy takes ten times as long.
+    """
     jax.config.update("jax_disable_most_optimizations", True)
     try:
-        with jax.disable_jit(), promotion(text):
+        with contextlib.ExitStack() as stack, jax.numpy_dtype_promotion("standard"):
+            for function in PYTHON:
+                stack.enter_context(mock.patch.object(*function))
             yield
     finally:
         jax.config.update("jax_disable_most_optimizations", False)
 
 
-def steps(tx: Any, run: Run) -> list[tuple[Any, Any, Any]]:
-    """Updates, state and parameters after every step, not compiled."""
-    params, state, out = run.params, tx.init(run.params), []
+@eager()
+def steps(tx: Any, run: Run, first: Any = None) -> list[tuple[Any, Any, Any]]:
+    """Updates, state and parameters after every step, not compiled, from a first state."""
+    params, state, out = run.params, tx.init(run.params) if first is None else first, []
     for g in run.grads:
         out.append(step(tx, params, state, g, run.noise))
         _, state, params = out[-1]
@@ -215,16 +266,19 @@ def broken(recipe: Recipe, seed: int = 0, jitted: bool = False) -> list[str]:
     """The invariants that a recipe breaks, each with a word on how, on data of a seed."""
     text = recipe.text
     run = data(seed, seed % len(MODELS))
-    with eager(text):
+    with eager():
         tx = built(text)
-        out = steps(tx, run)
-        found = list(_stable(tx, run, out)) + list(_reproduced(text, run, out)) + list(_alike(recipe, tx, run, out))
+        first = tx.init(run.params)
+    out = steps(tx, run, first)
+    found = list(_stable(tx, run, first, out))
+    for place, part in enumerate(PARTS):
+        if seed < THOROUGH or seed % len(PARTS) == place:
+            found += part(recipe, tx, run, out)
     with promotion(text):
-        return found + (list(_compiled(text, tx, run, out)) if jitted else [])
+        return found + (list(_compiled(recipe, tx, run, out)) if jitted else [])
 
 
-def _stable(tx: Any, run: Run, out: list[Any]) -> Any:
-    first = tx.init(run.params)
+def _stable(tx: Any, run: Run, first: Any, out: list[Any]) -> Any:
     for t, ((updates, state, _), g) in enumerate(zip(out, run.grads, strict=True)):
         if avals(updates) != avals(g):
             yield f"updates: {avals(updates)[0]} for {avals(g)[0]} at step {t}"
@@ -232,12 +286,6 @@ def _stable(tx: Any, run: Run, out: list[Any]) -> Any:
             yield f"state: {avals(state)[0]} was {avals(first)[0]} at step {t}"
     if not finite(out) and not _overflows(tx, run):
         yield "finite: not finite, though in float64 it is and fits float32"
-    with jax.disable_jit(False):
-        shapes = jax.eval_shape(
-            functools.partial(step, tx), run.params, jax.eval_shape(tx.init, run.params), run.grads[0]
-        )
-    if avals(shapes) != avals(out[0]):
-        yield f"abstract: {avals(shapes)[0]} was to be {avals(out[0])[0]}"
 
 
 def _overflows(tx: Any, run: Run) -> bool:
@@ -250,26 +298,42 @@ def _overflows(tx: Any, run: Run) -> bool:
     return not largest < 1e30
 
 
-def _reproduced(text: str, run: Run, out: list[Any]) -> Any:
-    again = built(text)
-    if not same(step(again, run.params, again.init(run.params), run.grads[0]), out[0]):
-        yield "determinism: built again, another first step"
+def _abstract(recipe: Recipe, tx: Any, run: Run, out: list[Any]) -> Any:
+    """Traced, without any implicit promotion, unless optax has a part in it."""
+    with promotion(recipe.text):
+        state = jax.eval_shape(tx.init, run.params)
+        shapes = jax.eval_shape(functools.partial(step, tx), run.params, state, run.grads[0])
+    if avals(shapes) != avals(out[0]):
+        yield f"abstract: {avals(shapes)[0]} was to be {avals(out[0])[0]}"
+
+
+def _reproduced(recipe: Recipe, tx: Any, run: Run, out: list[Any]) -> Any:
     _, state, params = out[-2]
-    for name, loaded in resumed(state).items():
-        if not same(loaded, state):
+    with eager():
+        again, loaded = built(recipe.text), resumed(state)
+        first = step(again, run.params, again.init(run.params), run.grads[0])
+        last = step(again, params, loaded["npz"], run.grads[-1])
+    if not same(first, out[0]):
+        yield "determinism: built again, another first step"
+    for name, read in loaded.items():
+        if not same(read, state):
             yield f"resume: {name} gives another state"
-    if not same(step(again, params, loaded, run.grads[-1]), out[-1]):
+    if not same(last, out[-1]):
         yield "resume: another step from the loaded state"
-    if not UNPRINTABLE.search(text):
+    if not UNPRINTABLE.search(recipe.text):
         printed = [str(again), str(built(repr(again)))]
         if printed[0] != printed[1]:
             yield f"recipe: {again!r} is not what it prints"
 
 
-def _alike(recipe: Recipe, tx: Any, run: Run, out: list[Any]) -> Any:
-    still = steps(built(recipe.still), run._replace(grads=run.grads[:2]))
+def _still(recipe: Recipe, tx: Any, run: Run, out: list[Any]) -> Any:
+    with eager():
+        still = steps(built(recipe.still), run._replace(grads=run.grads[:2]))
     if any(np.any(_wide(u) != 0) for u in jax.tree.leaves([u for u, _, _ in still])) and finite(out):
         yield "zero rate: it moves with a learning rate of 0"
+
+
+def _alike(recipe: Recipe, tx: Any, run: Run, out: list[Any]) -> Any:
     if NAMED.search(recipe.text) or BY_PLACE.search(recipe.text):
         return
     single = not any(x.dtype == jnp.bfloat16 for x in jax.tree.leaves(run.params))
@@ -288,7 +352,10 @@ def _flat(tree: Any) -> Any:
     return jnp.concatenate([x.reshape(-1) for x in jax.tree.leaves(tree)[::-1]])
 
 
-def _compiled(text: str, tx: Any, run: Run, out: list[Any]) -> Any:
+PARTS = (_abstract, _reproduced, _still, _alike)
+
+
+def _compiled(recipe: Recipe, tx: Any, run: Run, out: list[Any]) -> Any:
     """vmap of a scan, compiled; where it is off, which of the three is."""
     updates = [u for u, _, _ in out]
     stacked = jax.tree.map(lambda *g: jnp.stack(g), *run.grads)
@@ -305,8 +372,7 @@ def _compiled(text: str, tx: Any, run: Run, out: list[Any]) -> Any:
         return [jax.tree.map(lambda u, t=t: u[t], tree) for t in range(STEPS)]
 
     def right(found: list[Any]) -> bool:
-        with eager(text):
-            return close(found, updates, tx, run, lambda u: u, precision(text))
+        return close(found, updates, tx, run, lambda u: u, precision(recipe.text))
 
     twice = jax.tree.map(lambda x: jnp.stack([x, x * 0 + 1]), (run.params, stacked))
     if right(of(jax.tree.map(lambda x: x[0], jax.jit(jax.vmap(scanned))(*twice)))):
@@ -345,17 +411,18 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Processes of 200 compositions each, as what JAX has compiled stays in memory."""
+    """Processes of 2,000 compositions each, as what JAX has compiled stays in memory."""
     given = arguments()
     seeds, failed, spent = range(given.start, given.start + given.seeds), 0, 0.0
     work = functools.partial(reported, compiled=given.start + given.jitted)
-    with get_context("spawn").Pool(given.jobs, maxtasksperchild=20) as pool:
-        results = pool.imap(work, seeds, chunksize=10)
-        for seed, text, found, seconds in track(results, "compositions", given.seeds, disable=not sys.stderr.isatty()):
+    with get_context("spawn").Pool(given.jobs, maxtasksperchild=200) as pool:
+        for done, (seed, text, found, seconds) in enumerate(pool.imap(work, seeds, chunksize=10), 1):
             failed, spent = failed + bool(found), spent + seconds
             if found:
                 again = f"python -m benchmarks.compositions --start {seed} --seeds 1"
                 print(f"seed {seed}: {'; '.join(found)}\n    {text}\n    {again}", flush=True)
+            if done % 1000 == 0:
+                print(f"{done} compositions, to seed {seed}: {failed} failed", flush=True)
         pool.close()
         pool.join()
     compiled = min(given.jitted, given.seeds)
