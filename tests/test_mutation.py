@@ -81,3 +81,17 @@ def test_the_record_names_one_test() -> None:
     (kept,) = json.loads(record([result]))
     assert kept.pop("by") == "tests/test_a.py"
     assert kept == {k: v for k, v in result.items() if k not in ("start", "end", "by", "seconds")}
+
+
+def test_the_committed_run() -> None:
+    """Nearly all are killed, and of those that are not the README says why."""
+    results = json.loads((mutation.ROOT / "benchmarks/results/mutation.json").read_text())
+    readme = (mutation.ROOT / "benchmarks/README.md").read_text()
+    survivors = [r for r in results if r["status"] == "survived"]
+    killed = len(results) - len(survivors)
+    assert len(results) >= 300
+    assert killed >= 0.97 * len(results)
+    assert f"{len(results)} mutants, {killed} killed ({100 * killed / len(results):.1f} %)" in readme
+    for r in survivors:
+        before, after = (" ".join(r[name].split()) for name in ("before", "after"))
+        assert f"| `{r['path']}:{r['line']}` | `{before}` → `{after}` |" in readme
