@@ -116,7 +116,7 @@ OPTIMIZERS = tuple(e.name for e in family() if not e.dense and e.name != "lookah
 SERIES = (
     "ema", "trace", "scale", "sign", "mean", "total", "square", "absolute", "nesterov_ema", "look_ahead",
     "quasi_hyperbolic", "scale_by_adam", "scale_by_rms", "two_rate_ema", "positive_negative_momentum",
-    "scale_by_past_updates", "scale_by_delta_bar_delta", "scale_by_gains", "scale_by_rprop", "scale_by_full_matrix",
+    "scale_by_adadelta", "scale_by_delta_bar_delta", "scale_by_gains", "scale_by_rprop", "scale_by_full_matrix",
     "normalize", "normalize_by_update_norm", "clip_by_block_rms", "centralize", "adaptive_grad_clip", "scale_by_path",
     "add_gradient_noise", "random_delay", "add_constant", "add_decayed_weights", "add_norm_loss", "trust_ratio",
     "scale_by_local_rate", "scale_to_parameter_norm", "scale_by_parameter_rms", "scale_by_parameters",

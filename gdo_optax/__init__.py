@@ -59,7 +59,7 @@ from gdo_optax.optimizers.signs import delta_bar_delta, hinton_gains, lion, rpro
 from gdo_optax.pieces.bounds import clip_by_bounds, clip_step_size
 from gdo_optax.pieces.clocks import bias_correction, rectify, scale_by_time
 from gdo_optax.pieces.composite import look_ahead, nesterov_ema, quasi_hyperbolic, scale_by_adam, scale_by_rms
-from gdo_optax.pieces.factored import corrected_decay_rate, factored_ema
+from gdo_optax.pieces.factored import corrected_decay_rate, factored_ema, scale_by_factored_rms
 from gdo_optax.pieces.gradients import add_gradient_noise, centralize
 from gdo_optax.pieces.matrices import scale_by_full_matrix
 from gdo_optax.pieces.moments import (
@@ -67,7 +67,7 @@ from gdo_optax.pieces.moments import (
     ema,
     mean,
     running_max,
-    scale_by_past_updates,
+    scale_by_adadelta,
     total,
     trace,
     two_rate_ema,
@@ -91,6 +91,7 @@ from gdo_optax.pieces.steps import scale_by_delta_bar_delta, scale_by_gains, sca
 from gdo_optax.pieces.units import (
     adaptive_grad_clip,
     add_norm_loss,
+    clip_by_global_norm,
     inverse_softplus_root,
     mean_of_all,
     normalize,
@@ -277,8 +278,9 @@ __all__ = [
     "running_max",
     "scale_by_delta_bar_delta",
     "scale_by_full_matrix",
+    "scale_by_factored_rms",
     "scale_by_gains",
-    "scale_by_past_updates",
+    "scale_by_adadelta",
     "scale_by_rprop",
     "total",
     "trace",
@@ -299,6 +301,7 @@ __all__ = [
     "add_gradient_noise",
     "bias_correction",
     "clip_by_bounds",
+    "clip_by_global_norm",
     "clip_step_size",
     "rectify",
     "scale_by_time",

@@ -1,6 +1,8 @@
 """Array functions where float32 needs care. Each says, once, which error it avoids."""
 
+import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,10 +40,20 @@ def squared(x: Array) -> Array:
     return jnp.square(jnp.abs(x)) if jnp.iscomplexobj(x) else jnp.square(x)
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def mean(x: Array, axis: int | tuple[int, ...], keepdims: bool = False) -> Array:
     """The mean over some axes, 0 over none: divided before it is summed, so that it is finite where x is."""
     axes = (axis,) if isinstance(axis, int) else axis
-    return jnp.sum(x * (1 / max(math.prod(x.shape[a] for a in axes), 1)), axes, keepdims=keepdims)
+    share = 1 / max(math.prod(x.shape[a] for a in axes), 1)
+    if jnp.iscomplexobj(x):
+        return jnp.sum(x * share, axes, keepdims=keepdims)
+    total, largest = _sum_and_largest(x * share, x, axes, keepdims)
+    return jnp.minimum(total, jnp.where(largest == -math.inf, 0, largest))  # no mean is above the largest
+
+
+@mean.defjvp
+def _mean_jvp(axis: Any, keepdims: bool, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return mean(primals[0], axis, keepdims), mean(tangents[0], axis, keepdims)
 
 
 @jax.custom_jvp
@@ -60,6 +72,11 @@ def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arr
 def reciprocal(x: Array) -> Array:
     """1/x, and 0 where x is 0 (a coordinate that has never moved does not move: 0/0 := 0). A NaN stays a NaN."""
     return jnp.where(x == 0, 0, 1 / x)
+
+
+def quotient(a: Array, b: Array) -> Array:
+    """a/b, and 0 where b is 0 (0/0 := 0, as in `reciprocal`)."""
+    return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))
 
 
 def ratio(a: Array, b: Array, neither: Array) -> Array:
@@ -106,14 +123,33 @@ def weight_of_past(t: Array, decay: Numeric) -> Array:
     return -jnp.expm1(t * log(as_dtype(decay, t.dtype)))
 
 
+def _sum_and_largest(terms: Array, x: Array, axes: tuple[int, ...], keepdims: bool) -> tuple[Array, Array]:
+    """Σ terms and max x. The compiler writes out on a CPU what is summed by itself, and what has two results not."""
+    if any(jax.typeof(terms).sharding.spec) or 0 in x.shape:
+        both = jnp.sum(terms, axes), jnp.max(x, axes, initial=-math.inf)
+    else:
+        first = jnp.zeros((), x.dtype), jnp.full((), -math.inf, x.dtype)
+        both = jax.lax.reduce((terms, x), first, lambda a, b: (a[0] + b[0], jnp.maximum(a[1], b[1])), axes)
+    return (jnp.expand_dims(both[0], axes), jnp.expand_dims(both[1], axes)) if keepdims else both
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
     """The Euclidean norm ‖x‖₂ over all axes, or some, which stay as 1: finite for finite x, with derivative 0 at 0.
 
-    It is the sum that is kept finite: a bound on every square would be an array for the compiler to write out.
+    Where squares overflow or underflow it is at least the largest |x|.
     """
+    over = tuple(range(x.ndim)) if axes is None else axes
     squares = squared(x)
-    total = jnp.minimum(jnp.sum(squares, axes, keepdims=axes is not None), float(jnp.finfo(squares.dtype).max))
-    return jnp.where(total == 0, 0, jnp.sqrt(jnp.where(total == 0, 1, total)))
+    total, largest = _sum_and_largest(squares, squares, over, axes is not None)
+    return jnp.sqrt(jnp.clip(total, jnp.maximum(largest, 0), float(jnp.finfo(x.dtype).max)))
+
+
+@norm.defjvp
+def _norm_jvp(axes: tuple[int, ...] | None, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    length = norm(x, axes)
+    return length, jnp.sum(jnp.real(jnp.conj(x) * dx), axes, keepdims=axes is not None) * reciprocal(length)
 
 
 def root_mean_square(x: Array) -> Array:

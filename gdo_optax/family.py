@@ -42,7 +42,7 @@ from gdo_optax.pieces.gradients import add_gradient_noise, centralize
 from gdo_optax.pieces.paths import scale_by_path
 from gdo_optax.pieces.proximal import project_to_box
 from gdo_optax.pieces.slow import polyak_average, temporal_average
-from gdo_optax.pieces.units import adaptive_grad_clip
+from gdo_optax.pieces.units import adaptive_grad_clip, clip_by_global_norm
 from gdo_optax.problems import (
     beale,
     marginal_value_problem,
@@ -183,6 +183,7 @@ _BESIDE = (
     *_others(
         "piece",
         (centralize, "Yong et al.", 2020, "arXiv:2004.01461"),
+        (clip_by_global_norm, "Pascanu, Mikolov, Bengio", 2013, "arXiv:1211.5063"),
         (adaptive_grad_clip, "Brock et al.", 2021, "arXiv:2102.06171"),
         (add_gradient_noise, "Neelakantan et al.", 2015, "arXiv:1511.06807"),
         (project_to_box, *_REDDI),

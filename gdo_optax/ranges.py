@@ -77,7 +77,7 @@ RANGES = {
     "lower_bound": Range(0, math.inf, "it is the least step size of a coordinate", schedule=True),
     "upper_bound": Range(0, math.inf, "it is the largest step size of a coordinate", closed="]", schedule=True),
     "min_norm": Range(0, math.inf, "it is the least norm that a layer counts with"),
-    "max_norm": Range(0, math.inf, "it is the largest norm that a layer counts with", closed="]"),
+    "max_norm": Range(0, math.inf, "it is the largest norm that counts", closed="]"),
     "trust_coefficient": Range(0, math.inf, "it is the relative change of a layer, such as 1e-3", closed=""),
     "min_dim_size_to_factor": Range(1, math.inf, "it is the size of an axis", integer=True, static=True),
     "ahead": Range(0, math.inf, "it counts steps", integer=True),

@@ -175,7 +175,7 @@ MEMORIES = {
     "running_max": (g.running_max, 1.0),
     "decayed_max": (lambda: g.decayed_max(0.9), 1.0),
     "factored_ema": (g.factored_ema, 1.0),
-    "scale_by_past_updates": (lambda: g.scale_by_past_updates(0.9, 1.0), 0.1 * 0.9 + 0.1 * 1.1),
+    "scale_by_adadelta": (lambda: g.scale_by_adadelta(0.9, 1.0), 0.19),
 }
 
 

@@ -63,7 +63,7 @@ def test_squares_stay_finite_and_nans_stay() -> None:
 
 
 def test_past_updates_stay_finite() -> None:
-    tx = g.scale_by_past_updates(0.9, 1.0)
+    tx = g.scale_by_adadelta(0.9, 1.0)
     _, state = tx.update(jnp.full(1, 3e38), tx.init(jnp.zeros(1)))
     assert all(jnp.isfinite(a).all() for a in jax.tree.leaves(state))
 
@@ -196,18 +196,14 @@ def test_lookahead_reduces_the_variance_of_the_noisy_quadratic() -> None:
 
 
 def test_adadelta_has_the_units_of_the_parameters() -> None:
-    """Parameters in other units (p → c·p, so g → g/c, and ε of both roots in its units) give steps in those units."""
-    grads = jax.random.normal(jax.random.key(1), (20, 3))
-    one = rollout(_adadelta(1e-6, 1e-6), jnp.zeros(3), grads)
-    other = rollout(_adadelta(1e-6 / 8.0**2, 1e-6 * 8.0**2), jnp.zeros(3), grads / 8.0)
-    np.testing.assert_allclose(other, 8.0 * one, rtol=1e-5)
-
-
-def _adadelta(eps_gradient: float, eps_update: float) -> g.Piece:
-    return g.chain(
-        g.adaptive(direction=[], scale=[g.square(), g.ema(0.95), g.inverse_root(0, eps_root=eps_gradient)]),
-        g.scale_by_past_updates(0.95, eps_update),
-    )
+    """Parameters in other units (p → c·p, so g → g/c, and past updates in theirs) give steps in those units."""
+    tx, slope = g.scale_by_adadelta(0.95, 0.0), jnp.array([1.0, -2.0, 0.0])
+    one, other = ({"squares": slope**2 / c**2, "updates": jnp.full(3, c**2)} for c in (1.0, 8.0))
+    for _ in range(5):
+        here, one = tx.update(slope, one)
+        there, other = tx.update(slope / 8, other)
+        np.testing.assert_array_equal(there, 8 * here)
+        slope = slope[jnp.array([1, 0, 2])]
 
 
 @pytest.mark.parametrize("name", ["adam", "adamax", "rmsprop", "lamb", "radam"])

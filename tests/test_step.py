@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-from benchmarks.step import RIVALS, cost, main, words
+from benchmarks.step import RIVALS, cost, main, measured, words
 from gdo_optax.family import get
 
 
@@ -17,8 +17,13 @@ def _standard_promotion() -> Iterator[None]:
 
 
 SHAPES = [(256, 256)] * 3
-FLOORS = {"lookahead": 14.0, "ranger": 15.1, "adabound": 10.0, "amsbound": 13.0, "lars": 9.0, "lars_2017": 9.0}
-"""Words of the methods that optax does not have, as measured: a form that moves more is a step back."""
+FLOORS = {
+    "sgd": 3, "momentum": 6, "adam": 10, "adamw": 10, "radam": 10, "amsgrad": 13, "rmsprop": 7, "adagrad": 7,
+    "lion": 7, "adadelta": 12, "adafactor": 7.1, "lars": 9, "lars_2017": 9, "nesterov_1983": 7, "lookahead": 14,
+    "ranger": 15.1, "ranger_qh": 15.1, "adabound": 10, "amsbound": 13, "clip + adamw": 11,
+    "skip_nonfinite(adamw)": 11, "accumulate(adamw, 4)": 14,
+}  # fmt: skip
+"""Words as measured, nothing beside them: a form that moves more, or that writes an expression out, is a step back."""
 
 
 @pytest.mark.parametrize("name", RIVALS)
@@ -30,9 +35,9 @@ def test_not_a_word_more_than_optax(name: str) -> None:
 
 @pytest.mark.parametrize("name", FLOORS)
 def test_no_more_words_than_measured(name: str) -> None:
-    ours = cost(get(name)(), SHAPES)
-    assert ours.words <= FLOORS[name] + 0.02
-    assert ours.temp < 0.02
+    ours = cost(measured()[name][0](), SHAPES)
+    assert ours.words <= FLOORS[name] + 0.05
+    assert ours.temp < 0.05
 
 
 def test_a_number_compiles_to_the_same_program_as_any_other() -> None:

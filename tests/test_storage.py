@@ -198,11 +198,11 @@ def test_digits_are_learnt_as_well() -> None:
     [
         lambda dtype: g.two_rate_ema(0.9, 0.99, dtype),
         lambda dtype: g.variance(0.9, dtype),
-        lambda dtype: g.scale_by_past_updates(0.9, 1e-3, dtype),
+        lambda dtype: g.scale_by_adadelta(0.9, 1e-3, dtype),
         lambda dtype: factored_ema(dtype=dtype),
         lambda dtype: positive_negative_momentum(dtype=dtype),
     ],
-    ids=["two_rate_ema", "variance", "scale_by_past_updates", "factored_ema", "positive_negative_momentum"],
+    ids=["two_rate_ema", "variance", "scale_by_adadelta", "factored_ema", "positive_negative_momentum"],
 )
 def test_what_is_kept_may_be_asked_for_in_16_bits(tx: Callable) -> None:
     half, full, x = tx(jnp.bfloat16), tx(None), jnp.abs(jnp.asarray(signed((3, 4)))) + 0.1

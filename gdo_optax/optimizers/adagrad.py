@@ -5,7 +5,7 @@ from chex import Numeric
 from gdo_optax.combinators import adaptive, chain
 from gdo_optax.core import Hyperparameter, Piece, piece
 from gdo_optax.pieces.matrices import scale_by_full_matrix
-from gdo_optax.pieces.moments import ema, scale_by_past_updates, total
+from gdo_optax.pieces.moments import scale_by_adadelta, total
 from gdo_optax.pieces.scales import inverse_root, scale_by_learning_rate, square
 
 
@@ -109,10 +109,6 @@ def adadelta(learning_rate: Hyperparameter = 1.0, rho: Numeric = 0.95, eps: Nume
     Array([-0.00447209], dtype=float32)
     """
     return chain(
-        adaptive(
-            direction=[],
-            scale=[square(), ema(rho), inverse_root(0, eps_root=eps)],  # g², E[g²]ₜ, 1/√(E[g²]ₜ+ε)
-        ),
-        scale_by_past_updates(rho, eps),  # Δₜ, E[Δ²]ₜ
+        scale_by_adadelta(rho, eps),  # E[g²]ₜ, Δₜ, E[Δ²]ₜ
         scale_by_learning_rate(learning_rate),
     )

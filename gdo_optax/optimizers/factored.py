@@ -2,11 +2,11 @@
 
 from chex import Numeric
 
-from gdo_optax.combinators import adaptive, chain
+from gdo_optax.combinators import chain
 from gdo_optax.core import Hyperparameter, Piece, piece
-from gdo_optax.pieces.factored import factored_ema
+from gdo_optax.pieces.factored import scale_by_factored_rms
 from gdo_optax.pieces.moments import ema
-from gdo_optax.pieces.scales import add_constant, clip_by_block_rms, inverse_root, scale_by_learning_rate, square
+from gdo_optax.pieces.scales import clip_by_block_rms, scale_by_learning_rate
 from gdo_optax.pieces.weights import scale_by_parameter_rms
 from gdo_optax.schedules import relative_step
 
@@ -63,12 +63,8 @@ def adafactor(
         raise ValueError(f"adafactor: momentum_position={momentum_position!r} is neither 'after' nor 'before'")
     averaged = [] if momentum is None else [ema(momentum)]
     relative = [] if min_parameter_scale is None else [scale_by_parameter_rms(min_parameter_scale)]
-    second_moment = factored_ema(decay_rate, factored_dims, min_dim_size_to_factor)
     return chain(
-        adaptive(
-            direction=[],
-            scale=[square(), add_constant(eps), second_moment, inverse_root(0)],  # g², +ε₁, Vₜ, 1/√Vₜ
-        ),
+        scale_by_factored_rms(decay_rate, eps, factored_dims, min_dim_size_to_factor),  # Rₜ, Cₜ of g²+ε₁, Uₜ
         clip_by_block_rms(clipping_threshold),  # /max(1, RMS(Uₜ)/d)
         *(averaged if momentum_position == "before" else []),
         *relative,  # ·max(ε₂, RMS(θₜ₋₁))

@@ -1,5 +1,7 @@
 """Second moments kept as rows and columns."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -43,8 +45,54 @@ def factored_ema(
     Array([[1., 2.],
            [2., 4.]], dtype=float32)
     """
+    initial, factors = _factored("factored_ema", factored_dims, min_dim_size_to_factor)
+
+    def rule(m: Any, x: Array, t: Numeric, decay_rate: Numeric) -> tuple[Any, Array]:
+        new, parts = factors(m, x, t**-decay_rate)
+        return new, functools.reduce(jnp.multiply, parts)
+
+    return recurrent(rule, initial, dtype, t=optax.safe_increment, decay_rate=decay_rate)
+
+
+@piece
+def scale_by_factored_rms(
+    decay_rate: Hyperparameter = 0.8,
+    eps: Numeric = 1e-30,
+    factored_dims: str = "last",
+    min_dim_size_to_factor: Numeric | None = None,
+    dtype: Any = None,
+) -> Piece:
+    """g ↦ g/√Vₜ, Vₜ the `factored_ema` of g² + ε₁: Adafactor's direction.
+
+    Of a matrix g·√(mean(R)/R)·√(1/C), row by row and column by column: neither V nor a root is ever as large as it. 0
+    where V is. optax.scale_by_factored_rms is the same with β₂ₜ = 1 − (t+1)⁻ᶜ, the first decay not being 0.
+
+    N. Shazeer, M. Stern (2018), arXiv:1804.04235, Algorithm 4.
+
+    >>> import jax.numpy as jnp
+    >>> tx = scale_by_factored_rms()
+    >>> tx.update(jnp.array([[1.0, 2.0], [-2.0, 4.0]]), tx.init(jnp.zeros((2, 2))))[0]
+    Array([[ 1.,  1.],
+           [-1.,  1.]], dtype=float32)
+    """
+    initial, factors = _factored("scale_by_factored_rms", factored_dims, min_dim_size_to_factor)
+
+    def rule(m: Any, g: Array, t: Numeric, decay_rate: Numeric, eps: Numeric) -> tuple[Any, Array]:
+        new, parts = factors(m, arithmetic.square(g) + eps, t**-decay_rate)
+        for v in parts:  # one after the other: the product of two vectors would be written out as a matrix
+            g = g * arithmetic.inverse_root(v, 0, 0.0)
+        return new, g
+
+    def of_magnitudes(zeros: Array) -> Any:
+        return initial(jnp.abs(zeros))
+
+    return recurrent(rule, of_magnitudes, dtype, t=optax.safe_increment, decay_rate=decay_rate, eps=eps)
+
+
+def _factored(name: str, factored_dims: str, min_dim_size_to_factor: Numeric | None) -> tuple[Callable, Callable]:
+    """The first memory of an array of zeros, and (memory, x, 1 − β₂ₜ) ↦ the next one and the factors of V."""
     if factored_dims not in ("last", "largest"):
-        raise ValueError(f"factored_ema: factored_dims={factored_dims!r} is neither 'last' nor 'largest'")
+        raise ValueError(f"{name}: factored_dims={factored_dims!r} is neither 'last' nor 'largest'")
 
     def axes_of(shape: tuple[int, ...]) -> tuple[int, int] | None:
         if len(shape) < 2:
@@ -59,23 +107,22 @@ def factored_ema(
             return zeros
         return {"row": jnp.sum(zeros, axes[1]), "col": jnp.sum(zeros, axes[0])}  # sharded as the parameter is
 
-    def rule(m: Array | dict[str, Array], x: Array, t: Numeric, decay_rate: Numeric) -> tuple[Array, Array]:
-        weight = t**-decay_rate  # 1 − β₂ₜ, which 1 − (1 − t⁻ᶜ) would round
-
-        def averaged(m: Array, x: Array) -> Array:
+    def factors(m: Any, x: Array, weight: Numeric) -> tuple[Any, list[Array]]:
+        def averaged(m: Array, x: Array) -> Array:  # 1 − β₂ₜ = t⁻ᶜ, which 1 − (1 − t⁻ᶜ) would round
             return m + weight * (x - m)
 
         axes = axes_of(x.shape)
         if axes is None:
-            return averaged(m, x), averaged(m, x)
+            v = averaged(m, x)
+            return v, [v]
         across, along = axes
         row, col = averaged(m["row"], arithmetic.mean(x, along)), averaged(m["col"], arithmetic.mean(x, across))
         rows, cols = jnp.expand_dims(row, along), jnp.expand_dims(col, across)
         of_all = arithmetic.mean(rows, across, keepdims=True)
-        share = rows * arithmetic.reciprocal(of_all)  # first, so that no product of two ε underflows
-        return {"row": row, "col": col}, share * cols
+        # first what is relative, so that no product of two ε underflows
+        return {"row": row, "col": col}, [rows * arithmetic.reciprocal(of_all), cols]
 
-    return recurrent(rule, initial, dtype, t=optax.safe_increment, decay_rate=decay_rate)
+    return initial, factors
 
 
 def corrected_decay_rate(b2: Numeric) -> Schedule:

@@ -1,12 +1,11 @@
 """What is done to the raw gradient."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import optax
 from chex import Array, Numeric
 
+from gdo_optax.arithmetic import mean
 from gdo_optax.core import Piece, piece
 from gdo_optax.makers import pointwise, randomized
 
@@ -32,7 +31,7 @@ def centralize(out_axis: int = -1) -> Piece:
         if g.ndim < 2:
             return g
         others = tuple(i for i in range(g.ndim) if i != out_axis % g.ndim)
-        return g - jnp.sum(g, others, keepdims=True) / max(math.prod(g.shape[i] for i in others), 1)
+        return g - mean(g, others, True)
 
     return pointwise(centralized)
 

@@ -149,9 +149,12 @@ def two_rate_ema(b1: Hyperparameter, b2: Hyperparameter, dtype: Any = None) -> P
     >>> tx.update(jnp.array([4.0]), tx.init(jnp.zeros(1)))
     (Array([2.], dtype=float32), Array([1.], dtype=float32))
     """
+    # where b1 ≤ b2, cₜ is also the average of xₜ with the new m, beside which the old one need not be kept
+    from_new = all(isinstance(b, int | float) for b in (b1, b2)) and 0 < b1 <= b2 and dtype is None
 
     def rule(m: Array, x: Array, b1: Numeric, b2: Numeric) -> tuple[Array, Array]:
-        return arithmetic.average(m, x, b2), arithmetic.average(m, x, b1)
+        new = arithmetic.average(m, x, b2)
+        return new, arithmetic.average(new, x, b1 / b2) if from_new else arithmetic.average(m, x, b1)
 
     return recurrent(rule, dtype=dtype, b1=b1, b2=b2)
 
@@ -187,19 +190,33 @@ def variance(decay: Hyperparameter, dtype: Any = None) -> Piece:
 
 
 @piece
-def scale_by_past_updates(rho: Numeric, eps: Numeric, dtype: Any = None) -> Piece:
-    """Δₜ = √(E[Δ²]ₜ₋₁ + ε)·xₜ, then E[Δ²]ₜ = ρ·E[Δ²]ₜ₋₁ + (1−ρ)·Δₜ²: Adadelta's numerator, which restores the units.
+def scale_by_adadelta(rho: Numeric = 0.95, eps: Numeric = 1e-6, dtype: Any = None) -> Piece:
+    """g ↦ Δₜ, in the units of the parameters: as long as past updates, in proportion to past gradients.
 
-    What is averaged is Δ as emitted, before any learning rate (M. D. Zeiler, 2012, arXiv:1212.5701, Algorithm 1).
+        E[g²]ₜ = ρ·E[g²]ₜ₋₁ + (1−ρ)·gₜ²
+        Δₜ² = (E[Δ²]ₜ₋₁ + ε) / (E[g²]ₜ + ε) · gₜ²
+        E[Δ²]ₜ = ρ·E[Δ²]ₜ₋₁ + (1−ρ)·Δₜ²
+
+    What is averaged is Δ as emitted, before any learning rate. Of Δ itself (E[Δ²]ₜ₋₁ + ε) is written as
+    (E[Δ²]ₜ + ρ·ε) / (ρ + (1−ρ)·gₜ²/(E[g²]ₜ + ε)), the same number, so that the old average need not be kept beside the
+    new one. `dtype` stores both averages in less than float32.
+
+    M. D. Zeiler (2012), arXiv:1212.5701, Algorithm 1.
 
     >>> import jax.numpy as jnp
-    >>> tx = scale_by_past_updates(rho=0.95, eps=0.01)
-    >>> tx.update(jnp.array([1.0]), tx.init(jnp.zeros(1)))[0]
-    Array([0.1], dtype=float32)
+    >>> tx = scale_by_adadelta(rho=0.75, eps=0.75)
+    >>> tx.update(jnp.array([1.0]), tx.init(jnp.zeros(1)))[0].round(4)
+    Array([0.866], dtype=float32)
     """
 
-    def rule(m: Array, x: Array, rho: Numeric, eps: Numeric) -> tuple[Array, Array]:
-        squared = arithmetic.capped((m + eps) * arithmetic.squared(x))  # |Δ|²; two readers of its root: written out
-        return arithmetic.average(m, squared, rho), jnp.sqrt(m + eps) * x
+    def rule(m: dict[str, Array], g: Array, rho: Numeric, eps: Numeric) -> tuple[dict[str, Array], Array]:
+        square, quotient = arithmetic.square(g), arithmetic.quotient
+        squares = arithmetic.average(m["squares"], square, rho)  # E[g²]ₜ
+        updates = arithmetic.average(m["updates"], (m["updates"] + eps) * quotient(square, squares + eps), rho)
+        size = quotient(updates + rho * eps, rho * (squares + eps) + (1 - rho) * square)  # (Δₜ/gₜ)²
+        return {"squares": squares, "updates": updates}, arithmetic.root(size) * g
 
-    return recurrent(rule, jnp.abs, dtype, rho=rho, eps=eps)
+    def initial(zeros: Array) -> dict[str, Array]:
+        return {"squares": jnp.abs(zeros), "updates": jnp.abs(zeros)}
+
+    return recurrent(rule, initial, dtype, rho=rho, eps=eps)

@@ -159,8 +159,8 @@ def extrapolate() -> Piece:
         a = t / 2 + beyond
         velocity = u - d  # x_k − x_{k−1}
         rest = (1.5 + _growth(a)) / (a + 0.5 + _growth(a))  # 1 − (a_k − 1)/a_{k+1}, which near 1 would be rounded
-        kept = velocity - rest * velocity
-        return -kept, u + kept
+        back = rest * velocity - velocity  # x_k − y_{k+1}
+        return back, u - back
 
     def further(beyond: Array, count: Array) -> Array:
         return beyond + _growth(count.astype(beyond.dtype) / 2 + beyond)

@@ -7,7 +7,7 @@ import optax
 from chex import Array, ArrayTree, Numeric
 
 from gdo_optax import arithmetic
-from gdo_optax.arithmetic import as_real
+from gdo_optax.arithmetic import as_dtype, as_real
 from gdo_optax.combinators import chain
 from gdo_optax.core import Hyperparameter, Piece, assemble, piece
 from gdo_optax.makers import paired, pointwise, pooled, recurrent
@@ -70,6 +70,28 @@ def normalize_by_update_norm() -> Piece:
     def wide_update(x: ArrayTree, state: Any, params: Any = None, **_: Any) -> tuple[ArrayTree, Any]:
         length = global_norm(x)
         share = 1 / jnp.where(length > 0, length, 1)
+        return each(lambda a: as_real(share, a.dtype) * a, x), state
+
+    return assemble(optax.init_empty_state, wide_update, remembers=False)
+
+
+@piece
+def clip_by_global_norm(max_norm: Numeric) -> Piece:
+    """x ↦ x·c/max(‖x‖, c), c = max_norm, the norm over all arrays together (`optax.clip_by_global_norm`).
+
+    R. Pascanu, T. Mikolov, Y. Bengio (2013), "On the difficulty of training recurrent neural networks",
+    arXiv:1211.5063, Algorithm 1.
+
+    >>> import jax.numpy as jnp
+    >>> clip_by_global_norm(1.0).update([jnp.array([3.0]), jnp.array([4.0])], ())[0]
+    [Array([0.6], dtype=float32), Array([0.8], dtype=float32)]
+    """
+
+    def wide_update(x: ArrayTree, state: Any, params: Any = None, **_: Any) -> tuple[ArrayTree, Any]:
+        length = global_norm(x)
+        most = as_dtype(max_norm, length.dtype)
+        # one number: a division of every element would be written out
+        share = jnp.where(length > most, most / jnp.where(length > most, length, 1), 1)
         return each(lambda a: as_real(share, a.dtype) * a, x), state
 
     return assemble(optax.init_empty_state, wide_update, remembers=False)

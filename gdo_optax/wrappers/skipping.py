@@ -61,7 +61,8 @@ def skip_nonfinite(inner: optax.GradientTransformation) -> Piece:
     wide = assemble(init, functools.partial(_guarded, functools.partial(run_update, inner), waits(inner)), body=ITSELF)
     if not isinstance(inner, Piece):
         return wide
-    own = Piece(init, functools.partial(_guarded, inner.update, inner.waits))  # for what must see the parameters' own dtypes
+    # what must see the parameters' own dtypes is updated by itself
+    own = Piece(init, functools.partial(_guarded, inner.update, inner.waits))
     own.body, own.wide_update = ITSELF, wide.wide_update
     return own
 

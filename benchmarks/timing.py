@@ -1,0 +1,174 @@
+"""How long a step takes: ours, optax's, a twin that only moves memory and PyTorch's fused one, in turns in one process.
+
+A turn is four steps of each, so that what else the machine does falls on all of them, and the figures are medians of
+ratios. The twin is compiled as the step is, on as many donated arrays, to each of which it adds the gradient.
+"""
+
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+import gdo_optax as g
+from benchmarks.plots import BLUE, RED, STYLE
+from gdo_optax.wrappers.skipping import skip_nonfinite
+
+
+STEPS = 4
+Maker = Callable[[], optax.GradientTransformation]
+CASES: dict[str, tuple[Maker, Maker, int]] = {
+    "sgd": (lambda: g.sgd(1e-3), lambda: optax.sgd(1e-3), 1),
+    "momentum": (lambda: g.momentum(1e-3), lambda: optax.sgd(1e-3, momentum=0.9), 2),
+    "rmsprop": (lambda: g.rmsprop(1e-3), lambda: optax.rmsprop(1e-3), 2),
+    "adagrad": (lambda: g.adagrad(1e-3), lambda: optax.adagrad(1e-3), 2),
+    "adam": (lambda: g.adam(1e-3), lambda: optax.adam(1e-3), 3),
+    "adamw": (lambda: g.adamw(1e-3), lambda: optax.adamw(1e-3), 3),
+    "radam": (lambda: g.radam(1e-3), lambda: optax.radam(1e-3), 3),
+    "lion": (lambda: g.lion(1e-4), lambda: optax.lion(1e-4), 2),
+    "clip + adamw": (
+        lambda: g.chain(g.clip_by_global_norm(1.0), g.adamw(1e-3)),
+        lambda: optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3)),
+        3,
+    ),
+    "adadelta": (lambda: g.adadelta(), lambda: optax.adadelta(1.0), 3),
+    "lamb": (lambda: g.lamb(1e-3), lambda: optax.lamb(1e-3, weight_decay=0.01), 3),
+    "lars": (lambda: g.lars(1e-3), lambda: optax.lars(1e-3, weight_decay=1e-4), 2),
+    "adafactor": (lambda: g.adafactor(), lambda: optax.adafactor(1e-2), 1),
+    "skip_nonfinite(adamw)": (
+        lambda: skip_nonfinite(g.adamw(1e-3)),
+        lambda: optax.apply_if_finite(optax.adamw(1e-3), 5),
+        3,
+    ),
+    "accumulate(adamw, 4)": (
+        lambda: g.accumulate(g.adamw(1e-3), 4),
+        lambda: optax.MultiSteps(optax.adamw(1e-3), 4).gradient_transformation(),
+        4,
+    ),
+}
+"""Ours, optax's, and how many arrays a parameter is stored in: itself and its memories."""
+TORCH = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adagrad": "Adagrad"}
+
+
+class Timing(NamedTuple):
+    """Medians: milliseconds of our step, and how many times as long the others take."""
+
+    method: str
+    parameters: int
+    arrays: int
+    ms: float
+    words: float
+    ratios: dict[str, float]
+
+
+class Loop:
+    """A compiled step, and what it is run on, which it gives away and gets back."""
+
+    def __init__(self, step: Callable, *donated: Any, grads: Any) -> None:
+        self.now, self.grads = donated, grads
+        self.compiled = jax.jit(step, donate_argnums=(0, 1)).lower(*self.now, grads).compile()
+
+    def __call__(self) -> None:
+        for _ in range(STEPS):
+            self.now = self.compiled(*self.now, self.grads)
+        jax.block_until_ready(self.now)
+
+
+def shapes(parameters: int, arrays: int) -> list[tuple[int, ...]]:
+    """So many equal arrays, matrices where they are large enough."""
+    size = max(parameters // arrays, 1)
+    side = int(size**0.5)
+    return [(side, size // side) if side >= 8 else (size,)] * arrays
+
+
+def filled(sizes: Sequence[tuple[int, ...]], value: float = 1.0) -> list[jax.Array]:
+    return [jnp.full(shape, value) for shape in sizes]
+
+
+def of(tx: optax.GradientTransformation, sizes: Sequence[tuple[int, ...]], grads: Any) -> Loop:
+    """The loop of an optimizer."""
+
+    def step(params: Any, state: Any, grads: Any) -> Any:
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    params = filled(sizes)
+    return Loop(step, params, tx.init(params), grads=grads)
+
+
+def twin(stored: int, sizes: Sequence[tuple[int, ...]], grads: Any) -> Loop:
+    """Adds the gradient to everything that is stored."""
+
+    def step(params: Any, state: Any, grads: Any) -> Any:
+        return jax.tree.map(jnp.add, params, grads), [jax.tree.map(jnp.add, s, grads) for s in state]
+
+    return Loop(step, filled(sizes), [filled(sizes) for _ in range(stored - 1)], grads=grads)
+
+
+def of_torch(name: str, sizes: Sequence[tuple[int, ...]]) -> Callable[[], None]:
+    """PyTorch's fused optimizer."""
+    import torch
+
+    params = [torch.ones(shape, requires_grad=True) for shape in sizes]
+    for p in params:
+        p.grad = torch.full_like(p, 1e-3)
+    optimizer = getattr(torch.optim, TORCH[name])(params, lr=1e-3, fused=True)
+
+    def run() -> None:
+        for _ in range(STEPS):
+            optimizer.step()
+
+    return run
+
+
+def timed(run: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    run()
+    return (time.perf_counter() - start) / STEPS
+
+
+def measure(name: str, parameters: int, arrays: int, turns: int) -> Timing:
+    """One cell: all rivals in turns, after two that warm up."""
+    ours, theirs, stored = CASES[name]
+    sizes = shapes(parameters, arrays)
+    grads = filled(sizes, 1e-3)
+    mine = of(ours(), sizes, grads)
+    runs: dict[str, Callable[[], None]] = {"ours": mine, "optax": of(theirs(), sizes, grads)}
+    runs["twin"] = twin(stored, sizes, grads)
+    if name in TORCH and importlib.util.find_spec("torch"):
+        runs["torch"] = of_torch(name, sizes)
+    times = [{k: timed(run) for k, run in runs.items()} for _ in range(turns + 2)][2:]
+    ratios = {k: statistics.median(t[k] / t["ours"] for t in times) for k in runs if k != "ours"}
+    moved: Any = mine.compiled.cost_analysis()
+    words = moved["bytes accessed"] / 4 / sum(a.size for a in grads)
+    return Timing(name, parameters, arrays, 1e3 * statistics.median(t["ours"] for t in times), words, ratios)
+
+
+def plot(path: Path, timings: Sequence[Timing]) -> None:
+    """Time against arrays, and the bandwidth that words and time come to, the larger cells."""
+    largest = max(t.parameters for t in timings)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(12, 4.5), dpi=100, layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for name, color in (("adam", BLUE), ("lamb", RED)):
+            cells = sorted((t for t in timings if t.method == name), key=lambda t: t.arrays)
+            for size in sorted({t.parameters for t in cells}):
+                row = [t for t in cells if t.parameters == size]
+                label = f"{name}, {size:,} parameters"
+                left.loglog([t.arrays for t in row], [t.ms for t in row], "o-", color=color, label=label)
+                left.loglog([t.arrays for t in row], [t.ms * t.ratios["optax"] for t in row], "o--", color=color)
+        left.set(title="ours, and optax's dashed", xlabel="arrays", ylabel="ms per step")
+        left.legend(frameon=False) if left.lines else None
+        cells = [t for t in timings if t.parameters == largest and t.arrays == 1]
+        right.scatter([t.words for t in cells], [4e-6 * t.words * t.parameters / t.ms for t in cells], color=BLUE)
+        for t in cells:
+            right.annotate(t.method, (t.words, 4e-6 * t.words * t.parameters / t.ms), fontsize=7)
+        right.set(title=f"{largest:,} parameters in one array", xlabel="words per parameter", ylabel="GB/s")
+        figure.savefig(path)
