@@ -8,6 +8,7 @@ with other numbers in each. `--quick` takes 1,000 steps in place of 20,000.
 import argparse
 import functools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -149,12 +150,30 @@ def table(board: Board, rows: dict[str, dict[str, Any]]) -> Table:
     return out
 
 
+def page(result: dict[str, Any]) -> str:
+    """The results as Markdown: all boards but that of long runs, which holds nothing but what is promised."""
+    out = []
+    for name, board in boards([], result["steps"], full=False).items():
+        title = board.title[0].upper() + board.title[1:]
+        if name == "faults":
+            out += [f"{title}.", "", *(f"- {line}" for line in summary(result[name])), ""]
+            continue
+        out += [f"{title}:", "", f"| | {' | '.join(board.columns)} |", "| --- " * (len(board.columns) + 1) + "|"]
+        for key, row in result[name].items():
+            cells = (re.sub(r"\[/?red\]", "**", board.shown(c, row[c])) if c in row else "" for c in board.columns)
+            out.append(f"| {key} | {' | '.join(cells)} |")
+        out.append("")
+    return "\n".join(out).strip()
+
+
 def summary(rows: dict[str, dict[str, dict[str, str]]]) -> Iterable[str]:
     """How many cells fail, library by library, and every one of ours."""
     for library in ("ours", "optax"):
         found = [row[library] for row in rows.values() if library in row]
         cells = len(found) * len(faults.DTYPES) * len(faults.NAMES)
         yield f"{library}: {sum(map(len, found))} of {cells} cells fail"
+    broken = {name: len(row["optax"]) for name, row in rows.items() if row.get("optax")}
+    yield f"optax's, of 100 each: {', '.join(f'{name} {count}' for name, count in broken.items())}"
     yield from (f"{name}: {k}: {why}" for name, row in rows.items() for k, why in row["ours"].items())
 
 
@@ -164,9 +183,13 @@ def main(argv: list[str] | None = None) -> int:
     names = [entry.name for entry in methods]
     parser.add_argument("--optimizer", nargs="+", choices=names, default=names, metavar="NAME", help="only these")
     parser.add_argument("--quick", action="store_true", help="1,000 steps")
-    parser.add_argument("--full", action="store_true", help="the long runs, too: about an hour")
+    parser.add_argument("--full", action="store_true", help="the long runs, too")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="only print results of before as Markdown")
     parser.add_argument("--out", type=Path, default=Path("out/contract"), metavar="FOLDER")
     args = parser.parse_args(argv)
+    if args.page:
+        print(page(json.loads(args.page.read_text())))
+        return 0
     console = Console(width=160)
     args.out.mkdir(parents=True, exist_ok=True)
     versions = {m.__name__: m.__version__ for m in (jax, jaxlib, optax, np)}

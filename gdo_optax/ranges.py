@@ -133,7 +133,6 @@ RANGES = {
     "min_delta": Range(0, math.inf, "it is the least change that counts as an improvement"),
     "examples": Range(1, math.inf, "it counts examples", integer=True, static=True),
     "angle": Range(-math.inf, math.inf, "it is in radians"),
-    "seed": Range(0, 2**32, "it is any integer to draw from", integer=True),
     "momentum_decay": Range(0, math.inf, "it is how fast the momentum grows, such as 1/250"),
     "learning_rate_decay": Range(0, math.inf, "it is how fast the rate falls, 0 for not at all"),
     "block_size": Range(2, math.inf, "it counts numbers that share a scale, such as 256", integer=True, static=True),

@@ -31,7 +31,7 @@ def nadam_momentum(b1: Numeric, momentum_decay: Numeric = 1 / 250) -> Schedule:
     >>> nadam_momentum(0.9)(jnp.array(0)).round(5), nadam_momentum(0.9)(jnp.array(249)).round(5)
     (Array(0.45007, dtype=float32), Array(0.468, dtype=float32))
     """
-    check_numbers("nadam_momentum", b1=b1)
+    check_numbers("nadam_momentum", b1=b1, momentum_decay=momentum_decay)
 
     def growth(count: Array) -> tuple[Array, Numeric]:
         t = time_of(count)

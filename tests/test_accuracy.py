@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import accuracy, faults
-from benchmarks.contract import BOUND, HALF
+from benchmarks.contract import BOUND, HALF, page
 from gdo_optax.family import Entry, family
 from tests.catalogue import FAMILY, SETTINGS, Case
 from tests.test_house import ROOT
@@ -71,3 +71,8 @@ def test_the_results_are_of_all_methods_and_hold_what_is_promised() -> None:
     for name, row in RESULTS["long runs"].items():
         assert row["finite"], name
         assert (row["arrays more"], row["traces"]) == (0, 1), name
+
+
+def test_the_page_is_that_of_the_results() -> None:
+    """`python -m benchmarks.contract --page benchmarks/results/contract.json`."""
+    assert page(RESULTS) in (ROOT / "benchmarks/README.md").read_text()

@@ -21,7 +21,7 @@ USUAL: dict[str, Any] = {
     "inner": g.sgd(0.1), "schedule": lambda count: 0.5, "pace": lambda count: 0.5,
     "logits_of": lambda p: p,
     "embedding": "table", "popular": np.array([True, False]), "counts": np.array([3.0, 1.0]), "x": jnp.ones(2),
-    "difficulty": np.arange(10.0), "direction": [], "centre": [], "scale": [], "c": 3.0, "seed": 0,
+    "difficulty": np.arange(10.0), "direction": [], "centre": [], "scale": [], "c": 3.0, "seed": 0, "max_norm": 1.0,
     "learning_rate": 0.1, "b1": 0.9, "b2": 0.99, "rho": 0.9, "decay": 0.9, "momentum": 0.5, "eps": 1e-6, "value": 0.9,
     "weight_decay": 0.1, "norm_loss": 0.1, "steps": 10, "total_steps": 10, "period": 10, "warmup_steps": 10,
     "peak_value": 1.0, "model_dim": 512, "batch_size": 1, "training_points": 1, "examples": 10, "epochs": 1,
