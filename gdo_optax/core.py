@@ -153,7 +153,7 @@ def assemble(
     body: Call | None = None,
 ) -> Piece:
     """A piece from its initial state and an update of wide arrays."""
-    wide_update = grouped(init, wide_update, common) if common else wide_update
+    wide_update = grouped(init if remembers else None, wide_update, common) if common else wide_update
 
     def update(updates: ArrayTree, state: Any, params: ArrayTree | None = None, **extra: Any) -> tuple[ArrayTree, Any]:
         check_floats(updates)

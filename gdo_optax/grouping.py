@@ -9,41 +9,41 @@ from chex import ArrayTree
 from gdo_optax.trees import absent, memories_of
 
 
-def grouped(init: Callable, update: Callable, common: Callable[[Any], Any]) -> Callable:
+def grouped(init: Callable | None, update: Callable, common: Callable[[Any], Any]) -> Callable:
     """The update of a tree by that of its arrays one by one, a function traced once for all that are alike.
 
     For updates in which an array depends on its own gradient, parameter and memory, and on what `common` computes of
-    the state, as it does once for all; `init` tells where in the state the memories are. Arrays are alike in shape,
-    dtype and sharding, and are never joined: the compiler sees a call for each, and inlines it. Where nothing is
-    traced, nothing is grouped.
+    the state, as it does once for all; `init`, if there is a state, tells where in it the memories are. Arrays are
+    alike in shape, dtype and sharding, and are never joined: the compiler sees a call for each, and inlines it. Where
+    nothing is traced, nothing is grouped.
     """
 
     def by_array(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
         arrays = jax.tree.leaves(x)
         if "common" in extra or len(arrays) < 2 or not any(isinstance(a, jax.core.Tracer) for a in arrays):
             return update(x, state, params, **extra)
-        structure: Any = jax.tree.structure(x, is_leaf=absent)
-        own, outer = memories_of(init)
         try:
-            parts = outer.flatten_up_to(state)
-            columns = [structure.flatten_up_to(tree) for tree in (x, *_at(own, parts))]
-            beside = [None] * len(columns[0]) if params is None else structure.flatten_up_to(params)
+            return one_by_one(x, state if init else (), params, extra)
         except ValueError:
-            return update(x, state, params, **extra)  # which says what does not fit
-        once = common(state)
+            return update(x, state, params, **extra)  # which says of which array something does not fit
+
+    def one_by_one(x: ArrayTree, state: Any, params: Any, extra: dict[str, Any]) -> tuple[ArrayTree, Any]:
+        own, outer = memories_of(init or (lambda _: ()))
+        structure: Any = jax.tree.structure(x, is_leaf=absent)
+        parts, shared, once = outer.flatten_up_to(state), [not here for here in own], common(state)
+        columns = [structure.flatten_up_to(tree) for tree in (x, *_at(own, parts))]
+        beside = [None] * len(columns[0]) if params is None else structure.flatten_up_to(params)
 
         @jax.jit
         def one(x: Any, p: Any, memories: list[Any]) -> tuple[Any, list[Any], list[Any]]:
             memory = iter(memories)
             alone = outer.unflatten([next(memory) if here else part for here, part in zip(own, parts, strict=True)])
             y, new = update(x, alone, p, common=once, **extra)
-            new_parts = outer.flatten_up_to(new)
-            return y, _at(own, new_parts), _at([not here for here in own], new_parts)
+            new_parts = outer.flatten_up_to(new) if init else []
+            return y, _at(own, new_parts), _at(shared, new_parts)
 
-        out = [
-            (row[0], list(row[1:]), []) if absent(row[0]) else one(row[0], p, list(row[1:]))
-            for *row, p in zip(*columns, beside, strict=True)
-        ]
+        rows = [(x, list(kept), p) for x, *kept, p in zip(*columns, beside, strict=True)]
+        out = [(x, kept, []) if absent(x) else one(x, p, kept) for x, kept, p in rows]
         counts = iter(next(counts for y, _, counts in out if not absent(y)))
         memories = (structure.unflatten(column) for column in zip(*(kept for _, kept, _ in out), strict=True))
         kept = [next(memories) if here else next(counts) for here in own]

@@ -1,0 +1,132 @@
+"""Arrays that are alike share one traced function, and nothing else changes."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import gdo_optax as g
+from benchmarks import compile as compiling
+from benchmarks.step import RIVALS
+from gdo_optax import core
+from gdo_optax.family import get
+from gdo_optax.makers import pointwise
+from tests.catalogue import avals
+
+
+RNG = np.random.default_rng(0)
+SHAPES = {"a": (3, 4), "b": (5,), "c": (3, 4), "d": None, "e": (), "f": {"g": (5,), "h": (2, 3, 4)}}
+METHODS = ("adam", "adamw", "nadam", "radam", "lamb", "lars", "adafactor", "ranger", "adadelta", "adagrad_rda", "lion")
+
+
+def tree(dtype: str = "float32") -> Any:
+    return jax.tree.map(
+        lambda s: jnp.asarray(RNG.standard_normal(s), dtype), SHAPES, is_leaf=lambda s: isinstance(s, tuple)
+    )
+
+
+def steps(tx: optax.GradientTransformation, params: Any, grads: list[Any]) -> Any:
+    """Parameters and state after all steps, each compiled."""
+    state = tx.init(params)
+
+    @jax.jit
+    def step(params: Any, state: Any, slope: Any) -> Any:
+        updates, state = tx.update(slope, state, params)
+        return optax.apply_updates(params, updates), state
+
+    for slope in grads:
+        params, state = step(params, state, slope)
+    return params, state
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_grouped_is_ungrouped_to_the_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, grads = tree(), [tree() for _ in range(3)]
+    grouped = steps(get(name)(), params, grads)
+    monkeypatch.setattr(core, "grouped", lambda init, update, common: update)
+    chex.assert_trees_all_equal(grouped, steps(get(name)(), params, grads))
+
+
+def test_a_function_is_traced_once_for_each_shape_and_dtype() -> None:
+    seen: list[tuple] = []
+
+    def doubled(x: jax.Array) -> jax.Array:
+        seen.append((x.shape, x.dtype))
+        return 2 * x
+
+    tx, params = pointwise(doubled), [*jax.tree.leaves(tree()), *jax.tree.leaves(tree("float16"))]
+    jax.jit(tx.update)(params, tx.init(params))
+    assert len(seen) == len(set(seen)) == 4  # half precision is computed on in float32
+    seen.clear()
+    tx.update(params, tx.init(params))  # not traced, not grouped
+    assert len(seen) == len(params)
+
+
+def test_schedules_are_evaluated_once_for_all_arrays() -> None:
+    seen: list[Any] = []
+
+    def rate(count: jax.Array) -> jax.Array:
+        seen.append(count)
+        return 0.1 / (1 + count.astype(float))
+
+    tx, params = g.sgd(rate), tree()
+    jax.jit(tx.update)(params, tx.init(params))
+    assert len(seen) == 1
+
+
+def test_what_couples_arrays_is_left_whole() -> None:
+    params = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
+    tx = g.chain(g.clip_by_global_norm(1.0), g.adam(0.1), g.scale_by_path({"a": 2.0}))
+    state = tx.init(params)
+    ours = jax.jit(tx.update)(params, state, params)
+    chex.assert_trees_all_close(ours, tx.update(params, state, params), rtol=1e-6)
+    theirs = optax.chain(optax.clip_by_global_norm(1.0), optax.scale(-1.0))
+    clipped, _ = g.chain(g.clip_by_global_norm(1.0), g.scale(-1.0)).update(params, ())
+    chex.assert_trees_all_close(clipped, theirs.update(params, theirs.init(params))[0])
+
+
+@pytest.mark.parametrize("max_norm", [0.5, 5.0, float("inf"), jnp.float32(0.5)])
+def test_the_global_norm_is_clipped_as_in_optax(max_norm: Any) -> None:
+    x = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([4.0])}
+    ours, theirs = g.clip_by_global_norm(max_norm), optax.clip_by_global_norm(float(max_norm))
+    chex.assert_trees_all_close(ours.update(x, ())[0], theirs.update(x, theirs.init(x))[0], rtol=1e-6)
+    zeros = jax.tree.map(jnp.zeros_like, x)
+    chex.assert_trees_all_equal(ours.update(zeros, ())[0], zeros)
+
+
+def test_errors_name_the_array_under_jit_too() -> None:
+    tx, params = g.adam(0.1), {"a": jnp.ones(2), "b": jnp.ones(3)}
+    state = tx.init(params)
+    with pytest.raises(ValueError, match="the gradient of 'b' has the shape"):
+        jax.jit(tx.update)({"a": jnp.ones(2), "b": jnp.ones(4)}, state, params)
+    with pytest.raises(ValueError, match="'b' has no gradient"):
+        jax.jit(tx.update)({"a": jnp.ones(2), "c": jnp.ones(3)}, state, params)
+
+
+def test_masked_arrays_and_states_of_several_arrays() -> None:
+    params = {"a": jnp.ones((4, 3)), "b": jnp.ones(3), "c": jnp.ones((4, 3)), "d": optax.MaskedNode()}
+    for tx in (g.adafactor(), g.masked(g.adam(0.1), g.excluding("a")), g.chain(g.variance(0.9), g.scale(-0.1))):
+        state = tx.init(params)
+        updates, new = jax.jit(tx.update)(params, state, params)
+        eager, kept = tx.update(params, state, params)
+        assert avals((updates, new)) == avals((eager, kept))
+        chex.assert_trees_all_close((updates, new), (eager, kept), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "lamb", "adafactor"])
+def test_a_third_of_the_lines_of_optax(name: str) -> None:
+    params = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in compiling.transformer()[:100]]
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        ours, theirs = (compiling.lowered(tx, params).as_text().count("\n") for tx in (get(name)(), RIVALS[name]()))
+    assert ours < theirs / 3
+
+
+def test_the_models_are_the_real_ones() -> None:
+    """GPT-2 has 124 million parameters, ResNet-50 25.6."""
+    for shapes, count, arrays in ((compiling.transformer(), 124_439_808, 196), (compiling.resnet50(), 25_557_032, 161)):
+        assert sum(int(np.prod(s)) for s in shapes) == count
+        assert len(shapes) == arrays
