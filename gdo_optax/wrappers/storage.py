@@ -54,10 +54,11 @@ def store(
         int8:       x = s·max|x|·(k/n)²      k = 0 … n levels at squares; n = 127, or 255 in blocks without negatives
         bfloat16:   x = what is left of a float32 with 8 digits
 
-    Adam takes 2.03 bytes a parameter in place of 8. A number takes both its neighbours in turn, as often as makes its
-    mean right: an average that changes by a thousandth in a step would never move if it were rounded to the nearest
-    (b2 = 0.999 in plain bfloat16 stalls, and steps are too large for ever). Nothing is drawn for it: the turns follow
-    the count and the place, in strides around the unit interval. What is on a level stays there. Levels at squares are
+    Adam takes 2.03 bytes a parameter in place of 8. It saves memory and no time: XLA on a CPU writes out what is
+    decoded, and a step moves 21 words in place of 10. A number takes both its neighbours in turn, as often as makes its
+    mean right: an average that changes by a thousandth in a step would never move if it were rounded to the nearest (b2
+    = 0.999 in plain bfloat16 stalls, and steps are too large for ever). Nothing is drawn for it: the turns follow the
+    count and the place, in strides around the unit interval. What is on a level stays there. Levels at squares are
     dense near 0, and what is not 0 in a block without negatives is given at least the first of them, max/65025: a
     second moment never becomes 0, nor its root less than 1/255 of the largest in the block. A number that is not finite
     takes its block with it.
