@@ -19,6 +19,7 @@ import numpy as np
 import optax
 from chex import Array
 
+from gdo_optax.arithmetic import wide_dtype
 from tests.catalogue import Case
 
 
@@ -53,7 +54,7 @@ def trajectory(
     def step(carry: tuple[Array, Any], g: Array) -> tuple[tuple[Array, Any], tuple[Array, Array]]:
         p, state = carry
         u, state = tx.update(g, state, p)
-        wide = jnp.promote_types(p.dtype, jnp.float32)  # XLA would copy all steps of a half precision in every step
+        wide = wide_dtype(p)  # XLA would copy all steps of a half precision in every step
         return kept((optax.apply_updates(p, u), state)), (u.astype(wide), p.astype(wide))
 
     start = jnp.asarray(np.random.default_rng(2).standard_normal(grads.shape[1:]) / 8, dtype)
@@ -111,7 +112,7 @@ def _against_the_loop(case: Case, ours: np.ndarray, params: np.ndarray, grads: n
 def worst(ours: np.ndarray, exact: np.ndarray, dtype: str, of: str = "update") -> Accuracy:
     """The largest error of any row at any step."""
     limits = jnp.finfo(dtype)
-    ulp = np.maximum(np.max(np.abs(exact), -1) * float(limits.eps), float(limits.smallest_subnormal))
+    ulp = float(limits.eps) * np.maximum(np.max(np.abs(exact), -1), float(limits.tiny))
     finite = np.isfinite(ours).all(-1)
     error = np.max(np.abs(np.where(np.isfinite(ours), ours, 0) - exact), -1) / ulp
     error = np.max(np.where(finite, error, np.inf), -1)

@@ -421,7 +421,7 @@ def main() -> int:
             if found:
                 again = f"python -m benchmarks.compositions --start {seed} --seeds 1"
                 print(f"seed {seed}: {'; '.join(found)}\n    {text}\n    {again}", flush=True)
-            if done % 1000 == 0:
+            if done % 500 == 0:
                 print(f"{done} compositions, to seed {seed}: {failed} failed", flush=True)
         pool.close()
         pool.join()

@@ -15,7 +15,7 @@ from tests.catalogue import FAMILY, SETTINGS, Case
 from tests.test_house import ROOT
 
 
-STEPS = 2_000
+STEPS = 1_000
 VECTORS = [param for param in FAMILY if not param.values[0].dense]
 RESULTS = json.loads((ROOT / "benchmarks/results/contract.json").read_text())
 
@@ -36,7 +36,7 @@ def test_an_update_of_half_precision_is_rounded_once(entry: Entry, dtype: str) -
     assert accuracy.accuracy(case, accuracy.normal(STEPS), dtype).ulps <= 1
 
 
-@pytest.mark.parametrize("dtype", faults.DTYPES)
+@pytest.mark.parametrize("dtype", ["float16", "float32"])  # the command tries four; its results are held below
 @pytest.mark.parametrize("entry", VECTORS)
 def test_no_fault_breaks_a_method(entry: Entry, dtype: str) -> None:
     found = faults.cells(faults.ours(entry), dtype)
@@ -46,7 +46,8 @@ def test_no_fault_breaks_a_method(entry: Entry, dtype: str) -> None:
 
 def test_a_fault_is_found_where_there_is_one() -> None:
     """In half precision optax's Adam divides by an ε that is 0."""
-    assert faults.cells(faults.of_optax("adam"), "float16")["zero gradient"] == "not finite"
+    found = faults.cells(faults.of_optax("adam"), "float16")
+    assert (found["square underflows"], found["zero gradient"]) == ("not finite", "moves")
 
 
 def test_an_error_is_in_ulps_and_never_of_less_than_the_smallest_number() -> None:
