@@ -125,6 +125,7 @@ def weight_of_past(t: Array, decay: Numeric) -> Array:
 
 def _sum_and_largest(terms: Array, x: Array, axes: tuple[int, ...], keepdims: bool) -> tuple[Array, Array]:
     """Σ terms and max x. The compiler writes out on a CPU what is summed by itself, and what has two results not."""
+    axes = tuple(axis % x.ndim for axis in axes)
     if any(jax.typeof(terms).sharding.spec) or 0 in x.shape:
         both = jnp.sum(terms, axes), jnp.max(x, axes, initial=-math.inf)
     else:
@@ -137,7 +138,7 @@ def _sum_and_largest(terms: Array, x: Array, axes: tuple[int, ...], keepdims: bo
 def norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
     """The Euclidean norm ‖x‖₂ over all axes, or some, which stay as 1: finite for finite x, with derivative 0 at 0.
 
-    Where squares overflow or underflow it is at least the largest |x|.
+    It is the sum that is kept finite: a bound on every square would be an array for the compiler to write out.
     """
     over = tuple(range(x.ndim)) if axes is None else axes
     squares = squared(x)
