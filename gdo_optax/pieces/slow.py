@@ -157,9 +157,8 @@ def extrapolate() -> Piece:
 
     def onward(d: Array, u: Array, beyond: Numeric, t: Numeric) -> tuple[Array, Array]:
         a = t / 2 + beyond
-        velocity = u - d  # x_k − x_{k−1}
         rest = (1.5 + _growth(a)) / (a + 0.5 + _growth(a))  # 1 − (a_k − 1)/a_{k+1}, which near 1 would be rounded
-        back = rest * velocity - velocity  # x_k − y_{k+1}
+        back = d - (u + rest * (d - u))  # x_k − y_{k+1} = −(1 − rest)·(u − d): u − d is x_k − x_{k−1}
         return back, u - back
 
     def further(beyond: Array, count: Array) -> Array:
