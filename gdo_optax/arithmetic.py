@@ -130,8 +130,13 @@ def _sum_and_largest(terms: Array, x: Array, axes: tuple[int, ...], keepdims: bo
         both = jnp.sum(terms, axes), jnp.max(x, axes, initial=-math.inf)
     else:
         first = jnp.zeros((), x.dtype), jnp.full((), -math.inf, x.dtype)
-        both = jax.lax.reduce((terms, x), first, lambda a, b: (a[0] + b[0], jnp.maximum(a[1], b[1])), axes)
+        both = jax.lax.reduce((terms, x), first, _added_and_larger, axes)
     return (jnp.expand_dims(both[0], axes), jnp.expand_dims(both[1], axes)) if keepdims else both
+
+
+def _added_and_larger(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+    """By name, as JAX compiles a reduction anew for every new function."""
+    return a[0] + b[0], jnp.maximum(a[1], b[1])
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))

@@ -62,6 +62,15 @@ def test_what_they_have_found() -> None:
         assert not broken(Recipe(text, text.replace("adam()", "adam(0.0)")), ONE_ARRAY)
 
 
+def test_nothing_is_compiled_again(caplog: pytest.LogCaptureFixture) -> None:
+    """A reduction by a function that is made in place was, at every step."""
+    tx, x = g.chain(g.normalize(), g.factored_ema(), g.centralize()), jnp.ones((2, 3))
+    for again in (False, True):
+        with jax.log_compiles(again):
+            tx.update(x, tx.init(x), x)
+    assert "Compiling" not in caplog.text
+
+
 COUNT = itertools.count(1.0)
 
 
