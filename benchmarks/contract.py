@@ -79,7 +79,7 @@ def _failed(column: str, found: dict[str, str]) -> str:
 
 def arrived(tx: optax.GradientTransformation) -> dict[str, Any]:
     """The mean and the largest distance from 0 in ulps of 1, in both half precisions."""
-    out = {}
+    out: dict[str, float] = {}
     for dtype in HALF:
         ulps = halves.arrivals(tx, dtype) / float(jax.numpy.finfo(dtype).eps)
         out |= {f"{dtype} mean": float(ulps.mean()), f"{dtype} largest": float(np.abs(ulps).max())}
@@ -173,7 +173,8 @@ def summary(rows: dict[str, dict[str, dict[str, str]]]) -> Iterable[str]:
         cells = len(found) * len(faults.DTYPES) * len(faults.NAMES)
         yield f"{library}: {sum(map(len, found))} of {cells} cells fail"
     broken = {name: len(row["optax"]) for name, row in rows.items() if row.get("optax")}
-    yield f"optax's, of 100 each: {', '.join(f'{name} {count}' for name, count in broken.items())}"
+    if broken:
+        yield f"optax's, of 100 each: {', '.join(f'{name} {count}' for name, count in broken.items())}"
     yield from (f"{name}: {k}: {why}" for name, row in rows.items() for k, why in row["ours"].items())
 
 

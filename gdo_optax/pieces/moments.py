@@ -150,7 +150,8 @@ def two_rate_ema(b1: Hyperparameter, b2: Hyperparameter, dtype: Any = None) -> P
     (Array([2.], dtype=float32), Array([1.], dtype=float32))
     """
     # where b1 ≤ b2, cₜ is also the average of xₜ with the new m, beside which the old one need not be kept
-    from_new = all(isinstance(b, int | float) for b in (b1, b2)) and 0 < b1 <= b2 and dtype is None
+    known = isinstance(b1, int | float) and isinstance(b2, int | float) and 0 < b1 <= b2
+    from_new = known and dtype is None
 
     def rule(m: Array, x: Array, b1: Numeric, b2: Numeric) -> tuple[Array, Array]:
         new = arithmetic.average(m, x, b2)
