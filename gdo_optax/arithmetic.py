@@ -43,8 +43,7 @@ def squared(x: Array) -> Array:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def mean(x: Array, axis: int | tuple[int, ...], keepdims: bool = False) -> Array:
     """The mean over some axes, 0 over none: divided before it is summed, so that it is finite where x is."""
-    axes = (axis,) if isinstance(axis, int) else axis
-    share = 1 / max(math.prod(x.shape[a] for a in axes), 1)
+    axes, share = _share(x, axis)
     if jnp.iscomplexobj(x):
         return jnp.sum(x * share, axes, keepdims=keepdims)
     total, largest = _sum_and_largest(x * share, x, axes, keepdims)
@@ -53,7 +52,14 @@ def mean(x: Array, axis: int | tuple[int, ...], keepdims: bool = False) -> Array
 
 @mean.defjvp
 def _mean_jvp(axis: Any, keepdims: bool, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    return mean(primals[0], axis, keepdims), mean(tangents[0], axis, keepdims)
+    axes, share = _share(primals[0], axis)
+    return mean(primals[0], axis, keepdims), jnp.sum(tangents[0] * share, axes, keepdims=keepdims)
+
+
+def _share(x: Array, axis: int | tuple[int, ...]) -> tuple[tuple[int, ...], float]:
+    """The axes, and one over the number of elements along them."""
+    axes = (axis,) if isinstance(axis, int) else axis
+    return axes, 1 / max(math.prod(x.shape[a] for a in axes), 1)
 
 
 @jax.custom_jvp

@@ -82,6 +82,28 @@ def test_norms_at_zero_have_a_derivative() -> None:
     assert np.isfinite(arithmetic.norm(jnp.full(3, 3e38)))
 
 
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_means_and_norms_have_the_derivatives_of_their_formulas(keepdims: bool) -> None:
+    x = jax.random.normal(jax.random.key(0), (3, 4))
+
+    def ours(x: jax.Array) -> jax.Array:
+        return jnp.sum(arithmetic.mean(x, -1, keepdims) ** 3) + arithmetic.norm(x, (0,)).sum() + arithmetic.norm(x)
+
+    def plain(x: jax.Array) -> jax.Array:
+        norms = jnp.sqrt(jnp.sum(x**2, 0)).sum() + jnp.sqrt(jnp.sum(x**2))
+        return jnp.sum(jnp.mean(x, -1, keepdims=keepdims) ** 3) + norms
+
+    for of in (jax.grad, jax.jacfwd, jax.hessian):
+        np.testing.assert_allclose(of(ours)(x), of(plain)(x), rtol=2e-5, atol=1e-6)
+
+
+def test_a_step_has_a_derivative() -> None:
+    for tx in (g.centralize(), g.adafactor(), g.lamb(), g.ranger(), g.adadelta(), g.clip_by_global_norm(0.1)):
+        x = jnp.arange(1.0, 13.0).reshape(3, 4)
+        slope = jax.grad(lambda x, tx=tx: jnp.sum(tx.update(x, tx.init(x), x)[0] * x))(x)
+        assert jnp.isfinite(slope).all()
+
+
 def test_a_root_at_zero_has_derivatives() -> None:
     """From either end, and of either order: 0, where √ itself has ∞."""
     slope = jax.grad(arithmetic.root)
