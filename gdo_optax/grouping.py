@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from chex import ArrayTree
 
 from gdo_optax.trees import absent, memories_of
@@ -14,13 +15,12 @@ def grouped(init: Callable | None, update: Callable, common: Callable[[Any], Any
 
     For updates in which an array depends on its own gradient, parameter and memory, and on what `common` computes of
     the state, as it does once for all; `init`, if there is a state, tells where in it the memories are. Arrays are
-    alike in shape, dtype and sharding, and are never joined: the compiler sees a call for each, and inlines it. Where
-    nothing is traced, nothing is grouped.
+    alike in shape, dtype and sharding, and are never joined: the compiler sees a call for each, and inlines it. What
+    runs at once is not grouped.
     """
 
     def by_array(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
-        arrays = jax.tree.leaves(x)
-        if "common" in extra or len(arrays) < 2 or not any(isinstance(a, jax.core.Tracer) for a in arrays):
+        if "common" in extra or len(jax.tree.leaves(x)) < 2 or not _recorded():
             return update(x, state, params, **extra)
         try:
             return one_by_one(x, state if init else (), params, extra)
@@ -50,6 +50,11 @@ def grouped(init: Callable | None, update: Callable, common: Callable[[Any], Any
         return structure.unflatten([y for y, _, _ in out]), outer.unflatten(kept)
 
     return by_array
+
+
+def _recorded() -> bool:
+    """Whether operations are recorded, to be compiled: under vmap or grad alone they run at once."""
+    return isinstance(jnp.zeros(()), jax.core.Tracer)
 
 
 def _at(places: list[bool], parts: list[Any]) -> list[Any]:

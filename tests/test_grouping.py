@@ -62,8 +62,11 @@ def test_a_function_is_traced_once_for_each_shape_and_dtype() -> None:
     jax.jit(tx.update)(params, tx.init(params))
     assert len(seen) == len(set(seen)) == 4  # half precision is computed on in float32
     seen.clear()
-    tx.update(params, tx.init(params))  # not traced, not grouped
+    tx.update(params, tx.init(params))  # what runs at once is not grouped
     assert len(seen) == len(params)
+    seen.clear()
+    jax.vmap(lambda p: tx.update([p, p], ())[0])(params[0])
+    assert len(seen) == 2
 
 
 def test_schedules_are_evaluated_once_for_all_arrays() -> None:
