@@ -15,7 +15,7 @@ from tests.catalogue import FAMILY, SETTINGS, Case
 from tests.test_house import ROOT
 
 
-STEPS = 1_000
+STEPS = 500
 BEYOND = {"adagrad", "adamax", "adamnc", "adafactor", "lars", "nesterov_1983", "nnlamb"}
 MORE = 1.6
 """Methods beyond 16 ulps after 20,000 steps, which come to no more than so many times what their memory comes to."""
@@ -39,10 +39,10 @@ def test_an_update_of_half_precision_is_rounded_once(entry: Entry, dtype: str) -
     assert accuracy.accuracy(case, accuracy.normal(STEPS), dtype).ulps <= 1
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])  # the command tries four; its results are held below
 @pytest.mark.parametrize("entry", VECTORS)
-def test_no_fault_breaks_a_method(entry: Entry, dtype: str) -> None:
-    found = faults.cells(faults.ours(entry), dtype)
+def test_no_fault_breaks_a_method(entry: Entry) -> None:
+    """In the dtype that is hardest; the command tries four, and its results are held below."""
+    found = faults.cells(faults.ours(entry), "float16")
     assert set(found) == set(faults.NAMES)
     assert {name: why for name, why in found.items() if why} == {}
 

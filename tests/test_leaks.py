@@ -63,11 +63,11 @@ def test_traced_numbers_change_no_type(entry: Entry, x64: bool) -> None:
 
 
 @pytest.mark.parametrize("entry", FAMILY)
-def test_a_million_steps_stay_finite(entry: Entry) -> None:
-    ran = soak.soak(entry, 1_000_000, cheap_jit)
+def test_a_hundred_thousand_steps_stay_finite(entry: Entry) -> None:
+    ran = soak.soak(entry, 100_000, cheap_jit)
     assert ran.finite
     assert 0 < ran.largest < 10
-    assert not counts(ran.state) or max(int(c) for c in counts(ran.state)) == 1_000_000
+    assert not counts(ran.state) or max(int(c) for c in counts(ran.state)) == 100_000
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "lookahead"])
