@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree
 
-from gdo_optax.core import ITSELF, Piece, assemble, piece
+from gdo_optax.core import ITSELF, Piece, assemble, piece, printed_as_itself
 from gdo_optax.recipe import name_of, show
 from gdo_optax.trees import Mask, each, magnitudes, overlaid, selected, widened
 
@@ -148,15 +148,7 @@ def adaptive(direction: Sequence[optax.GradientTransformation], scale: Sequence[
     Array([-1.,  0.,  1.], dtype=float32)
     """
     both = parallel(jnp.multiply, direction=direction, scale=scale)
-    return assemble(
-        both.init,
-        functools.partial(run_update, both),
-        remembers=both.remembers,
-        magnitude=both.magnitude,
-        waits=both.waits,
-        common=both.common,
-        body=ITSELF,
-    )
+    return printed_as_itself(both)
 
 
 @piece

@@ -142,6 +142,13 @@ def of_real(inner: Piece, what: str) -> Piece:
     return _as(inner, Piece(init, inner.update))
 
 
+def printed_as_itself(inner: Piece) -> Piece:
+    """The piece, which prints the call that it is returned from and not its own."""
+    made = _as(inner, Piece(inner.init, inner.update))
+    made.body = ITSELF
+    return made
+
+
 def assemble(
     init: Callable,
     wide_update: Callable,

@@ -1,6 +1,5 @@
 """Penalties that act where a step arrives, and boxes that it must not leave."""
 
-import functools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -8,8 +7,8 @@ import optax
 from chex import Array, Numeric
 
 from gdo_optax import arithmetic, ranges
-from gdo_optax.combinators import parallel, run_update
-from gdo_optax.core import ITSELF, Piece, assemble, of_real, piece
+from gdo_optax.combinators import parallel
+from gdo_optax.core import Piece, of_real, piece, printed_as_itself
 from gdo_optax.makers import memory, paired
 
 
@@ -63,14 +62,7 @@ def proximal(
         return jnp.where(jnp.abs(z) <= pull, -p, moved)
 
     both = parallel(arrived, direction=direction, scale=scale, centre=centre, parameters=[parameters()])
-    return assemble(
-        both.init,
-        functools.partial(run_update, both),
-        remembers=both.remembers,
-        waits=both.waits,
-        common=both.common,
-        body=ITSELF,
-    )
+    return printed_as_itself(both)
 
 
 @piece
