@@ -74,12 +74,12 @@ def cost(tx: optax.GradientTransformation, shapes: Sequence[tuple[int, ...]]) ->
 
 def measured() -> dict[str, tuple[Maker, Maker | None]]:
     """All methods, all wrappers around Adam, and what is composed, by name: ours, and optax's where it has one."""
-    methods: dict[str, tuple[Maker, Maker | None]] = {
+    methods: dict[str, tuple[Maker, Maker | None]] = {  # a matrix squared has no room
         e.name: (e.build, RIVALS.get(e.name)) for e in family() if not e.dense
-    }  # a matrix squared has no room
-    wrappers: dict[str, tuple[Maker, Maker | None]] = {
+    }
+    wrappers: dict[str, tuple[Maker, Maker | None]] = {  # SAM asks for a gradient
         f"{e.name}(adam)": (e.build, None) for e in library() if e.kind == "wrapper" and e.name != "sam"
-    }  # two gradients
+    }
     composed = {name: case[:2] for name, case in timing.CASES.items() if name not in methods}
     return {**methods, **composed, **wrappers}
 
