@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -40,26 +41,32 @@ def squared(x: Array) -> Array:
     return jnp.square(jnp.abs(x)) if jnp.iscomplexobj(x) else jnp.square(x)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def mean(x: Array, axis: int | tuple[int, ...], keepdims: bool = False) -> Array:
     """The mean over some axes, 0 over none: divided before it is summed, so that it is finite where x is."""
-    axes, share = _share(x, axis)
-    if jnp.iscomplexobj(x):
-        return jnp.sum(x * share, axes, keepdims=keepdims)
-    total, largest = _sum_and_largest(x * share, x, axes, keepdims)
-    return jnp.minimum(total, jnp.where(largest == -math.inf, 0, largest))  # no mean is above the largest
+    return _within(jnp.sum(x * _share(x, axis), axis, keepdims=keepdims))
 
 
-@mean.defjvp
-def _mean_jvp(axis: Any, keepdims: bool, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    axes, share = _share(primals[0], axis)
-    return mean(primals[0], axis, keepdims), jnp.sum(tangents[0] * share, axes, keepdims=keepdims)
+def mean_squares(x: Array, first: int, second: int) -> tuple[Array, Array]:
+    """The means of |x|² over one axis and over another, both `capped`.
+
+    One is of 2x, which is exact: squares that two sums have in common the compiler would write out.
+    """
+    doubled = _share(x, first) / 4 * jnp.sum(squared(x + x), first)
+    return capped(doubled), capped(_share(x, second) * jnp.sum(squared(x), second))
 
 
-def _share(x: Array, axis: int | tuple[int, ...]) -> tuple[tuple[int, ...], float]:
-    """The axes, and one over the number of elements along them."""
+def _share(x: Array, axis: int | tuple[int, ...]) -> float:
+    """One over the number of elements along the axes."""
     axes = (axis,) if isinstance(axis, int) else axis
-    return axes, 1 / max(math.prod(x.shape[a] for a in axes), 1)
+    return 1 / max(math.prod(x.shape[a] for a in axes), 1)
+
+
+def _within(x: Array) -> Array:
+    """x, or the nearest finite number where x is infinite."""
+    if jnp.iscomplexobj(x):
+        return x
+    largest = float(jnp.finfo(x.dtype).max)
+    return jnp.clip(x, -largest, largest)
 
 
 @jax.custom_jvp
@@ -129,32 +136,10 @@ def weight_of_past(t: Array, decay: Numeric) -> Array:
     return -jnp.expm1(t * log(as_dtype(decay, t.dtype)))
 
 
-def _sum_and_largest(terms: Array, x: Array, axes: tuple[int, ...], keepdims: bool) -> tuple[Array, Array]:
-    """Σ terms and max x. The compiler writes out on a CPU what is summed by itself, and what has two results not."""
-    axes = tuple(axis % x.ndim for axis in axes)
-    if any(jax.typeof(terms).sharding.spec) or 0 in x.shape:
-        both = jnp.sum(terms, axes), jnp.max(x, axes, initial=-math.inf)
-    else:
-        first = jnp.zeros((), x.dtype), jnp.full((), -math.inf, x.dtype)
-        both = jax.lax.reduce((terms, x), first, _added_and_larger, axes)
-    return (jnp.expand_dims(both[0], axes), jnp.expand_dims(both[1], axes)) if keepdims else both
-
-
-def _added_and_larger(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
-    """By name, as JAX compiles a reduction anew for every new function."""
-    return a[0] + b[0], jnp.maximum(a[1], b[1])
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
-    """The Euclidean norm ‖x‖₂ over all axes, or some, which stay as 1: finite for finite x, with derivative 0 at 0.
-
-    It is the sum that is kept finite: a bound on every square would be an array for the compiler to write out.
-    """
-    over = tuple(range(x.ndim)) if axes is None else axes
-    squares = squared(x)
-    total, largest = _sum_and_largest(squares, squares, over, axes is not None)
-    return jnp.sqrt(jnp.clip(total, jnp.maximum(largest, 0), float(jnp.finfo(x.dtype).max)))
+    """The Euclidean norm ‖x‖₂ over all axes, or some, which stay as 1: finite for finite x, with derivative 0 at 0."""
+    return _root_of_sum(jnp.sum(squared(x), axes, keepdims=axes is not None))
 
 
 @norm.defjvp
@@ -164,7 +149,45 @@ def _norm_jvp(axes: tuple[int, ...] | None, primals: tuple[Array], tangents: tup
     return length, jnp.sum(jnp.real(jnp.conj(x) * dx), axes, keepdims=axes is not None) * reciprocal(length)
 
 
-def root_mean_square(x: Array) -> Array:
+@jax.custom_jvp
+def norm_of_product(x: Array) -> Array:
+    """‖x‖₂ of an x that is cheap to compute twice.
+
+    XLA writes out on a CPU what is summed and needed once more, unless the sum has two results, which it adds up
+    slowly: so sixteen numbers at a time.
+    """
+    axis = max(range(x.ndim), key=lambda i: (_block(x.shape[i]), i), default=0)
+    block = _block(x.shape[axis]) if x.ndim else 1
+    if block < 4 or any(jax.typeof(x).sharding.spec):
+        return norm(x)
+    shape = (*x.shape[:axis], x.shape[axis] // block, block, *x.shape[axis + 1 :])
+    both = squared(x).reshape(shape), jnp.abs(x).reshape(shape)
+    first = (jnp.zeros((), both[0].dtype),) * 2
+    sums, largest = jax.lax.reduce(both, first, _added_and_larger, (axis + 1,))
+    return jnp.maximum(_root_of_sum(jnp.sum(sums)), jnp.max(largest))
+
+
+@norm_of_product.defjvp
+def _norm_of_product_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return norm_of_product(*primals), _norm_jvp(None, primals, tangents)[1]
+
+
+def _block(length: int) -> int:
+    """The largest divisor up to 16."""
+    return next(k for k in range(16, 0, -1) if length % k == 0) if length else 1
+
+
+def _added_and_larger(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+    """By name, as JAX compiles a reduction anew for every new function."""
+    return a[0] + b[0], jnp.maximum(a[1], b[1])
+
+
+def _root_of_sum(total: Array) -> Array:
+    """It is the sum that is kept finite: a bound on every square would be an array for the compiler to write out."""
+    return jnp.sqrt(jnp.minimum(total, float(jnp.finfo(total.dtype).max)))
+
+
+def root_mean_square(x: Array, norm: Callable[[Array], Array] = norm) -> Array:
     """√(mean x²) over all axes, through `norm`."""
     return norm(x) / math.sqrt(max(x.size, 1))
 

@@ -97,6 +97,33 @@ def test_means_and_norms_have_the_derivatives_of_their_formulas(keepdims: bool) 
         np.testing.assert_allclose(of(ours)(x), of(plain)(x), rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(1 << 24,), (4096, 4096), (1 << 20, 16)])
+def test_sums_of_many_numbers_lose_none(shape: tuple[int, ...]) -> None:
+    x = jnp.asarray(np.random.default_rng(0).standard_normal(shape, np.float32) + 1)
+    exact = np.asarray(x, np.float64)
+    size = math.sqrt(np.sum(exact**2))
+    for norm in (arithmetic.norm, arithmetic.norm_of_product):
+        assert float(jax.jit(norm)(x)) == pytest.approx(size, rel=4 * 2**-23)
+    mean = jax.jit(lambda x: arithmetic.mean(x, tuple(range(x.ndim))))(x)
+    assert float(mean) == pytest.approx(exact.mean(), rel=4 * 2**-23)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (7,), (32,), (3, 48), (48, 5), (2, 3, 64)])
+def test_one_norm_as_another(shape: tuple[int, ...]) -> None:
+    x = jax.random.normal(jax.random.key(0), shape)
+    np.testing.assert_allclose(arithmetic.norm_of_product(x), arithmetic.norm(x), rtol=3e-7)
+    np.testing.assert_allclose(*(jax.grad(f)(x) for f in (arithmetic.norm_of_product, arithmetic.norm)), rtol=1e-6)
+    assert float(arithmetic.norm_of_product(jnp.full(32, 1e-30))) > 0  # no norm is less than the largest number
+
+
+def test_squares_over_two_axes() -> None:
+    x = jax.random.normal(jax.random.key(0), (3, 4, 5))
+    rows, cols = arithmetic.mean_squares(x, 2, 1)
+    np.testing.assert_allclose(rows, jnp.mean(x**2, 2), rtol=1e-6)
+    np.testing.assert_allclose(cols, jnp.mean(x**2, 1), rtol=1e-6)
+    assert all(np.isfinite(mean).all() for mean in arithmetic.mean_squares(jnp.full((3, 4), 3e38), 0, 1))
+
+
 def test_a_step_has_a_derivative() -> None:
     for tx in (g.centralize(), g.adafactor(), g.lamb(), g.ranger(), g.adadelta(), g.clip_by_global_norm(0.1)):
         x = jnp.arange(1.0, 13.0).reshape(3, 4)

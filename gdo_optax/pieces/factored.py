@@ -48,7 +48,7 @@ def factored_ema(
     initial, factors = _factored("factored_ema", factored_dims, min_dim_size_to_factor)
 
     def rule(m: Any, x: Array, t: Numeric, decay_rate: Numeric) -> tuple[Any, Array]:
-        new, parts = factors(m, x, t**-decay_rate)
+        new, parts = factors(m, x, lambda *axes: [arithmetic.mean(x, axis) for axis in axes], t**-decay_rate)
         return new, functools.reduce(jnp.multiply, parts)
 
     return recurrent(rule, initial, dtype, t=optax.safe_increment, decay_rate=decay_rate)
@@ -78,7 +78,10 @@ def scale_by_factored_rms(
     initial, factors = _factored("scale_by_factored_rms", factored_dims, min_dim_size_to_factor)
 
     def rule(m: Any, g: Array, t: Numeric, decay_rate: Numeric, eps: Numeric) -> tuple[Any, Array]:
-        new, parts = factors(m, arithmetic.square(g) + eps, t**-decay_rate)
+        def means(*axes: int) -> list[Array]:
+            return [mean + eps for mean in arithmetic.mean_squares(g, *axes)]
+
+        new, parts = factors(m, arithmetic.square(g) + eps, means, t**-decay_rate)
         for v in parts:  # one after the other: the product of two vectors would be written out as a matrix
             g = g * arithmetic.inverse_root(v, 0, 0.0)
         return new, g
@@ -90,7 +93,10 @@ def scale_by_factored_rms(
 
 
 def _factored(name: str, factored_dims: str, min_dim_size_to_factor: Numeric | None) -> tuple[Callable, Callable]:
-    """The first memory of an array of zeros, and (memory, x, 1 − β₂ₜ) ↦ the next one and the factors of V."""
+    """The first memory of an array of zeros, and (memory, x, means, 1 − β₂ₜ) ↦ the next one and the factors of V.
+
+    `means` are those of x over two axes.
+    """
     if factored_dims not in ("last", "largest"):
         raise ValueError(f"{name}: factored_dims={factored_dims!r} is neither 'last' nor 'largest'")
 
@@ -107,7 +113,7 @@ def _factored(name: str, factored_dims: str, min_dim_size_to_factor: Numeric | N
             return zeros
         return {"row": jnp.sum(zeros, axes[1]), "col": jnp.sum(zeros, axes[0])}  # sharded as the parameter is
 
-    def factors(m: Any, x: Array, weight: Numeric) -> tuple[Any, list[Array]]:
+    def factors(m: Any, x: Array, means: Callable, weight: Numeric) -> tuple[Any, list[Array]]:
         def averaged(m: Array, x: Array) -> Array:  # 1 − β₂ₜ = t⁻ᶜ, which 1 − (1 − t⁻ᶜ) would round
             return m + weight * (x - m)
 
@@ -116,7 +122,7 @@ def _factored(name: str, factored_dims: str, min_dim_size_to_factor: Numeric | N
             v = averaged(m, x)
             return v, [v]
         across, along = axes
-        row, col = averaged(m["row"], arithmetic.mean(x, along)), averaged(m["col"], arithmetic.mean(x, across))
+        row, col = (averaged(m[k], x) for k, x in zip(("row", "col"), means(along, across), strict=True))
         rows, cols = jnp.expand_dims(row, along), jnp.expand_dims(col, across)
         of_all = arithmetic.mean(rows, across, keepdims=True)
         # first what is relative, so that no product of two ε underflows

@@ -1,7 +1,7 @@
 """Pointwise steps of a list: powers, roots and factors."""
 
 import jax.numpy as jnp
-from chex import Numeric
+from chex import Array, Numeric
 
 from gdo_optax import arithmetic
 from gdo_optax.core import Hyperparameter, Piece, magnitude, of_real, piece
@@ -104,7 +104,9 @@ def clip_by_block_rms(clipping_threshold: Numeric) -> Piece:
     >>> clip_by_block_rms(1.0).update(jnp.array([3.0, -3.0]), ())[0]
     Array([ 1., -1.], dtype=float32)
     """
-    return pointwise(
-        lambda x, clipping_threshold: x * (1 / jnp.maximum(1, arithmetic.root_mean_square(x) / clipping_threshold)),
-        clipping_threshold=clipping_threshold,
-    )
+
+    def clipped(x: Array, clipping_threshold: Numeric) -> Array:
+        rms = arithmetic.root_mean_square(x, arithmetic.norm_of_product)
+        return x * (1 / jnp.maximum(1, rms / clipping_threshold))
+
+    return pointwise(clipped, clipping_threshold=clipping_threshold)
