@@ -186,8 +186,8 @@ def _root_of_sum(total: Array) -> Array:
     return jnp.sqrt(jnp.minimum(total, float(jnp.finfo(total.dtype).max)))
 
 
-def root_mean_square(x: Array, norm: Callable[[Array], Array] = norm) -> Array:
-    """√(mean x²) over all axes, through `norm`."""
+def root_mean_square(x: Array, norm: Callable[[Array], Array]) -> Array:
+    """√(mean x²) over all axes, through a norm."""
     return norm(x) / math.sqrt(max(x.size, 1))
 
 
