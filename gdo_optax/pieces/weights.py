@@ -121,4 +121,8 @@ def scale_by_parameter_rms(min_parameter_scale: Numeric = 1e-3) -> Piece:
     >>> tx.update(jnp.array([1.0, 1.0]), tx.init(None), jnp.array([2.0, -2.0]))[0]
     Array([2., 2.], dtype=float32)
     """
-    return paired(lambda x, p, least: jnp.maximum(least, arithmetic.root_mean_square(p, arithmetic.norm)) * x, least=min_parameter_scale)
+
+    def scaled(x: Array, p: Array, least: Numeric) -> Array:
+        return jnp.maximum(least, arithmetic.root_mean_square(p, arithmetic.norm)) * x
+
+    return paired(scaled, least=min_parameter_scale)
