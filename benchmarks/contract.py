@@ -7,6 +7,7 @@ with other numbers in each. `--quick` takes 1,000 steps in place of 20,000.
 
 import argparse
 import functools
+import inspect
 import json
 import re
 import sys
@@ -24,7 +25,7 @@ from rich.table import Table
 
 from benchmarks import accuracy, faults, halves, peers, soak
 from gdo_optax.entry import Entry
-from gdo_optax.family import family
+from gdo_optax.family import family, get
 from tests.catalogue import SETTINGS, Case
 
 
@@ -48,6 +49,10 @@ def accuracies(name: str, steps: int) -> dict[str, Any]:
     found = {"float32": accuracy.accuracy(case, normal, "float32"), "mixed": accuracy.accuracy(case, mixed, "float32")}
     if max(a.ulps for a in found.values()) > BOUND:
         found |= {"memory": accuracy.memory(case, normal), "memory, mixed": accuracy.memory(case, mixed)}
+        if "residual_dtype" in inspect.signature(get(name).maker).parameters:
+            exact = Case(name, case.settings | {"residual_dtype": "bfloat16"})
+            found |= {"residual": accuracy.accuracy(exact, normal, "float32")}
+            found |= {"residual, mixed": accuracy.accuracy(exact, mixed, "float32")}
     found |= {dtype: accuracy.accuracy(case, normal, dtype) for dtype in HALF}
     if name in peers.PEERS:
         found |= {f"optax {dtype}": peers.of_optax(name, normal, dtype) for dtype in ("float32", *HALF)}
@@ -112,7 +117,7 @@ def boards(entries: list[Entry], steps: int, full: bool) -> dict[str, Board]:
         return lambda: ((entry.name, f(entry)) for entry in track(entries, what, console=console))
 
     exact = functools.cache(lambda: halves.digits_loss(halves.STORED["adam"]()))
-    ulps = ("float32", "mixed", "memory", "memory, mixed", *HALF)
+    ulps = ("float32", "mixed", "memory", "memory, mixed", "residual", "residual, mixed", *HALF)
     theirs = ("optax float32", "optax bfloat16", "optax float16", "torch float32")
     out = {
         "ulps": Board(

@@ -25,6 +25,7 @@ from gdo_optax.frage import (
 )
 from gdo_optax.makers import (
     Running,
+    accumulated,
     displacement,
     located,
     memory,
@@ -343,6 +344,7 @@ __all__ = [
     # Makers
     "Piece",
     "Running",
+    "accumulated",
     "displacement",
     "located",
     "memory",

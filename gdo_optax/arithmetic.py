@@ -120,6 +120,16 @@ def average(m: Array, x: Array, decay: Numeric, new: Numeric | None = None) -> A
     return jnp.where(decay < 0.5, from_new, from_past)
 
 
+def exact_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """a + b, and what rounding takes from it: their own sum is exact. Nothing where it is not finite.
+
+    O. Møller (1965), BIT 5:37-50; D. E. Knuth, "The art of computer programming", vol. 2, section 4.2.2.
+    """
+    total = a + b
+    of_b = total - a
+    return total, jnp.where(jnp.isfinite(total), (a - (total - of_b)) + (b - of_b), 0)
+
+
 def log(decay: Numeric) -> Numeric:
     """log β, −∞ at 0; in double precision where β is a Python number."""
     if isinstance(decay, int | float):

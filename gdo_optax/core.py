@@ -74,6 +74,13 @@ class Displaced(NamedTuple):
     running: Any = ()
 
 
+class Accumulated(NamedTuple):
+    """A sum, and what rounding has taken from it."""
+
+    total: Array
+    residual: Array
+
+
 def piece(maker: Callable[P, Piece]) -> Callable[P, Piece]:
     """The piece that `maker` returns knows this call.
 
@@ -177,6 +184,11 @@ def assemble(
     return made
 
 
+def totals(tree: ArrayTree) -> ArrayTree:
+    """The sums of a memory, without their residuals."""
+    return jax.tree.map(lambda m: getattr(m, "total", m), tree, is_leaf=lambda m: isinstance(m, Accumulated))
+
+
 def eval_params(state: Any, params: ArrayTree) -> ArrayTree:
     """The weights to evaluate with: slow or averaged ones where the optimizer's state holds any, else `params`.
 
@@ -192,6 +204,6 @@ def eval_params(state: Any, params: ArrayTree) -> ArrayTree:
     nodes = jax.tree.leaves_with_path(state, is_leaf=lambda s: isinstance(s, Weights | Displaced))
     found, plain = [(len(path), node) for path, node in nodes if isinstance(node, Weights | Displaced)], params
     for _, node in sorted(found, key=lambda s: -s[0]):
-        second = node.weights if isinstance(node, Weights) else displaced(plain, node.displacement)
+        second = node.weights if isinstance(node, Weights) else displaced(plain, totals(node.displacement))
         params = replaced(params, by=second)
     return params

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.arithmetic import as_real, copy, wide_dtype
-from gdo_optax.core import Displaced, Hyperparameter, Piece, Timed, Weights, assemble
+from gdo_optax.arithmetic import as_real, copy, exact_sum, wide_dtype
+from gdo_optax.core import Accumulated, Displaced, Hyperparameter, Piece, Timed, Weights, assemble, totals
 from gdo_optax.trees import absent, columns, is_complex, number_dtype, of_numbers, path_name
 
 
@@ -189,6 +189,53 @@ def memory(
     return _rule(rule, hyper, initial=first)
 
 
+def accumulated(
+    f: Callable[..., Array],
+    initial: Numeric = 0.0,
+    dtype: Any = None,
+    residual_dtype: Any = None,
+    **hyper: Hyperparameter,
+) -> Piece:
+    """(m, x) ↦ m + f(m, x, **hyper): kept as the next m, and emitted.
+
+    With a `residual_dtype` what rounding takes from the sum is kept, too, and added the next time (W. Kahan (1965),
+    doi:10.1145/363707.363723): thousands of small terms then lose as little as one.
+
+    >>> import jax.numpy as jnp
+    >>> total = accumulated(lambda m, x: x, initial=1.0, residual_dtype=jnp.bfloat16)
+    >>> m = total.init(jnp.zeros(1))
+    >>> for _ in range(4):
+    ...     y, m = total.update(jnp.full(1, 2.0**-25), m)
+    >>> y - 1 == 2.0**-23
+    Array([ True], dtype=bool)
+    """
+    if residual_dtype is None:
+        return memory(lambda m, x, /, **h: m + f(m, x, **h), initial, dtype, **hyper)
+
+    def rule(m: Accumulated, x: Array, t: None, p: None, /, **h: Numeric) -> tuple[Accumulated, Array]:
+        return added(m, f(m.total.astype(x.dtype), x, **h))
+
+    def first(p: Any) -> Accumulated:
+        return sum_from(jnp.full_like(p, initial, dtype=dtype or wide_dtype(p)), residual_dtype)
+
+    return _rule(rule, hyper, initial=first)
+
+
+def sum_from(m: Array, residual_dtype: Any) -> Any:
+    """A memory of m, with a residual if that has a dtype."""
+    return m if residual_dtype is None else Accumulated(m, jnp.zeros_like(m, dtype=residual_dtype))
+
+
+def added(m: Any, step: Array) -> tuple[Any, Array]:
+    """The memory m + step, and its number; of an `Accumulated` what rounding takes from it is kept."""
+    if not isinstance(m, Accumulated):
+        y = m.astype(step.dtype) + step
+        return y.astype(m.dtype), y
+    y, lost = exact_sum(m.total.astype(step.dtype), step + m.residual.astype(step.dtype))
+    kept = y.astype(m.total.dtype)
+    return Accumulated(kept, (lost + (y - kept.astype(y.dtype))).astype(m.residual.dtype)), y
+
+
 def recurrent(
     f: Callable[..., tuple[Any, Array]],
     initial: Callable[[Any], Any] | None = None,
@@ -245,26 +292,30 @@ def weights(f: Callable[..., tuple[Array, Array]], **hyper: Hyperparameter) -> P
     )
 
 
-def displacement(f: Callable[..., tuple[Array, Array]], **hyper: Hyperparameter) -> Piece:
-    """(d, x) ↦ f(d, x, **hyper) = (d′, y): keeps how far from the parameters a second set of weights is, and emits y.
+def displacement(f: Callable[..., Array], residual_dtype: Any = None, **hyper: Hyperparameter) -> Piece:
+    """(d, x) ↦ d′ = d + f(d, x, **hyper), kept: how far from the parameters a second set of weights is; emits x − d′.
 
-    d starts as zeros in at least float32. Where second weights stay near the parameters this keeps digits that the
-    difference of two sets of weights would lose, and half precision may round the parameters without harm.
+    x is the way from the parameters to where the second weights go, and x − d′ that of the parameters. d starts as
+    zeros in at least float32. Where second weights stay near the parameters this keeps digits that the difference of
+    two sets of weights would lose, and half precision may round the parameters without harm. `residual_dtype` is as in
+    `accumulated`.
 
     >>> import jax.numpy as jnp
     >>> from gdo_optax import eval_params
-    >>> halfway = displacement(lambda d, x: (-x / 2, x))
-    >>> _, state = halfway.update(jnp.array([2.0]), halfway.init(jnp.zeros(1)))
-    >>> eval_params(state, jnp.array([2.0]))
-    Array([1.], dtype=float32)
+    >>> beyond = displacement(lambda d, x: -x)
+    >>> y, state = beyond.update(jnp.array([2.0]), beyond.init(jnp.zeros(1)))
+    >>> y, eval_params(state, y)
+    (Array([4.], dtype=float32), Array([2.], dtype=float32))
     """
-    return _rule(
-        lambda d, x, t, p, /, **h: f(d, x, **h),
-        hyper,
-        initial=lambda p: jnp.zeros_like(p, dtype=wide_dtype(p)),
-        timed=True,
-        state=Displaced,
-    )
+
+    def rule(d: Any, x: Array, t: Array, p: None, /, **h: Numeric) -> tuple[Any, Array]:
+        new, total = added(d, f(totals(d).astype(x.dtype), x, **h))
+        return new, x - total
+
+    def first(p: Any) -> Any:
+        return sum_from(jnp.zeros_like(p, dtype=wide_dtype(p)), residual_dtype)
+
+    return _rule(rule, hyper, initial=first, timed=True, state=Displaced)
 
 
 def pooled(f: Callable[..., Array], measure: Callable[[Array], Array], **hyper: Hyperparameter) -> Piece:

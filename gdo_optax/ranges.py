@@ -151,8 +151,8 @@ def check(name: str, given: Mapping[str, Any]) -> None:
     for argument, value in given.items():
         if argument in RANGES:
             _check_one(f"{name}: {argument}", RANGES[argument], value)
-        elif argument == "dtype":
-            _check_dtype(name, value)
+        elif argument in ("dtype", "residual_dtype"):
+            _check_dtype(f"{name}: {argument}", value)
 
 
 def _check_dtype(name: str, value: Any) -> None:
@@ -161,7 +161,7 @@ def _check_dtype(name: str, value: Any) -> None:
     except TypeError:
         found = None
     if found is None or not jax.dtypes.issubdtype(found, np.inexact):
-        raise TypeError(f"{name}: dtype={value!r} is none of floats, such as jnp.bfloat16")
+        raise TypeError(f"{name}={value!r} is none of floats, such as jnp.bfloat16")
 
 
 def _check_one(where: str, legal: Range, value: Any) -> None:

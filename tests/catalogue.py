@@ -36,7 +36,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "sgd": [{}, {"learning_rate": 0.5}, {"learning_rate": falling}],
     "momentum": [{}, {"learning_rate": 0.5, "momentum": 0.99}, {"learning_rate": falling, "momentum": 0.0}],
     "nesterov": [{}, {"learning_rate": 0.5, "momentum": rising}, {"learning_rate": falling, "momentum": 0.0}],
-    "nesterov_1983": [{}, {"learning_rate": 0.001}, {"learning_rate": falling}],
+    "nesterov_1983": [{}, {"learning_rate": 0.001, "residual_dtype": "float32"}, {"learning_rate": falling}],
     "aggmo": [
         {},
         {"learning_rate": 0.5, "momenta": (0.5, 0.999)},
@@ -67,7 +67,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     ],
     "adagrad": [
         {},
-        {"learning_rate": 0.5, "initial_accumulator_value": 0.1, "eps": 1e-3},
+        {"learning_rate": 0.5, "initial_accumulator_value": 0.1, "eps": 1e-3, "residual_dtype": "bfloat16"},
         {"learning_rate": falling, "eps": 0.0},
     ],
     "adagrad_full_matrix": [{}, {"learning_rate": 0.5, "eps": 0.1}, {"learning_rate": falling, "eps": 0.0}],
@@ -105,7 +105,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     ],
     "adamax": [
         {},
-        {"learning_rate": 0.5, "b1": 0.8, "b2": 0.95, "eps": 1e-3},
+        {"learning_rate": 0.5, "b1": 0.8, "b2": 0.95, "eps": 1e-3, "residual_dtype": "bfloat16"},
         {"learning_rate": falling, "b1": 0.0, "b2": 0.9999},
     ],
     "nadam": [
@@ -125,7 +125,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     ],
     "adamnc": [
         {},
-        {"learning_rate": 0.5, "b1": 0.8, "b1_decay": 0.9, "eps": 1e-3},
+        {"learning_rate": 0.5, "b1": 0.8, "b1_decay": 0.9, "eps": 1e-3, "residual_dtype": "float16"},
         {"learning_rate": falling, "b1": 0.5, "b1_decay": 1.0, "eps": 0.0},
     ],
     "qhadam": [
@@ -241,7 +241,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     ],
     "lars": [
         {},
-        {"learning_rate": 0.01, "momentum": 0.8, "weight_decay": 0.1},
+        {"learning_rate": 0.01, "momentum": 0.8, "weight_decay": 0.1, "residual_dtype": "bfloat16"},
         {"learning_rate": falling, "momentum": 0.0, "weight_decay": 0.0},
     ],
     "lars_2017": [
@@ -284,7 +284,7 @@ class Case(NamedTuple):
         return getattr(oracles, self.name).start(**self._of_oracle())
 
     def _of_oracle(self) -> dict[str, Any]:
-        settings = dict(self.settings)
+        settings = {k: v for k, v in self.settings.items() if k != "residual_dtype"}  # no mathematics
         if "inner" in settings:
             name, inner = settings.pop("inner")
             settings |= {"inner": getattr(oracles, name), "inner_settings": inner}

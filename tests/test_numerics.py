@@ -116,6 +116,34 @@ def test_one_norm_as_another(shape: tuple[int, ...]) -> None:
     assert float(arithmetic.norm_of_product(jnp.full(32, 1e-30))) > 0  # no norm is less than the largest number
 
 
+def test_a_sum_and_what_rounding_takes_from_it_are_exact() -> None:
+    a, b = (jnp.asarray(np.random.default_rng(k).standard_normal(1000) * 10.0**k, jnp.float32) for k in (0, 5))
+    for pair in ((a, b), (b, a)):
+        total, lost = jax.jit(arithmetic.exact_sum)(*pair)
+        assert (np.asarray(total, np.float64) + np.asarray(lost) == np.asarray(a, np.float64) + np.asarray(b)).all()
+        assert (lost != 0).mean() > 0.5
+    assert [float(x) for x in arithmetic.exact_sum(*jnp.full(2, 3e38))] == [math.inf, 0]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_memory_with_a_residual(dtype: str) -> None:
+    tx = g.total(1.0, dtype=dtype, residual_dtype=dtype)
+    kept = tx.init(jnp.zeros(1))
+    for _ in range(100):
+        y, kept = tx.update(jnp.full(1, 2.0**-30 if dtype == "float32" else 2.0**-12), kept)
+    exact = 1 + 100 * (2.0**-30 if dtype == "float32" else 2.0**-12)
+    assert kept.total.dtype == kept.residual.dtype == dtype
+    assert float(kept.total.astype(float)[0]) + float(kept.residual.astype(float)[0]) == exact
+    assert float(y[0]) == np.float32(exact)
+
+
+def test_the_second_weights_of_a_residual_are_those_without() -> None:
+    params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
+    plain, exact = g.nesterov_1983(0.1), g.nesterov_1983(0.1, residual_dtype=jnp.bfloat16)
+    states = [tx.update(params, tx.init(params), params)[1] for tx in (plain, exact)]
+    chex.assert_trees_all_close(*(g.eval_params(state, params) for state in states), rtol=1e-6)
+
+
 def test_squares_over_two_axes() -> None:
     x = jax.random.normal(jax.random.key(0), (3, 4, 5))
     rows, cols = arithmetic.mean_squares(x, 2, 1)
@@ -205,7 +233,7 @@ def test_adafactor_is_exact_on_rank_one() -> None:
     x = jnp.outer(jnp.array([1.0, 3.0, 0.5]), jnp.array([2.0, 1e-3]))
     v, state = g.factored_ema().update(x, g.factored_ema().init(x))
     np.testing.assert_allclose(v, x, rtol=1e-6)
-    assert jax.tree.map(jnp.shape, state.memory) == {"row": (3,), "col": (2,)}
+    assert jax.tree.map(jnp.shape, state.memory) == {"row": ((3,), (3,)), "col": ((2,), (2,))}
 
 
 def test_lamb_moves_a_layer_by_the_rate() -> None:

@@ -1,5 +1,7 @@
 """Step sizes from the squares of the past gradients."""
 
+from typing import Any
+
 from chex import Numeric
 
 from gdo_optax.combinators import adaptive, chain
@@ -14,6 +16,7 @@ def adagrad(
     learning_rate: Hyperparameter = 0.01,
     initial_accumulator_value: Numeric = 0.0,
     eps: Numeric = 1e-10,
+    residual_dtype: Any = None,
 ) -> Piece:
     """Adagrad: every coordinate divided by the root of the sum of its squared gradients.
 
@@ -27,6 +30,8 @@ def adagrad(
         learning_rate: α ≥ 0, a number or a schedule.
         initial_accumulator_value: G₀ ≥ 0.
         eps: ε ≥ 0, the paper's δ.
+        residual_dtype: in which to keep, too, what rounding takes from Gₜ, such as jnp.bfloat16 (half a word of state,
+            a word moved): after 20,000 steps √Gₜ is then exact to a few ulps, and without one to about 50.
 
     Raises:
         ValueError: a value outside its range.
@@ -42,7 +47,11 @@ def adagrad(
     return chain(
         adaptive(
             direction=[],
-            scale=[square(), total(initial_accumulator_value), inverse_root(eps)],  # g², Gₜ, 1/(√Gₜ+ε)
+            scale=[
+                square(),  # g²
+                total(initial_accumulator_value, residual_dtype=residual_dtype),  # Gₜ
+                inverse_root(eps),  # 1/(√Gₜ+ε)
+            ],
         ),
         scale_by_learning_rate(learning_rate),
     )

@@ -1,5 +1,7 @@
 """Adam and its nearest relatives."""
 
+from typing import Any
+
 from chex import Numeric
 
 from gdo_optax.combinators import adaptive, chain
@@ -62,6 +64,7 @@ def adamax(
     b1: Hyperparameter = 0.9,
     b2: Hyperparameter = 0.999,
     eps: Numeric = 1e-8,
+    residual_dtype: Any = None,
 ) -> Piece:
     """AdaMax: Adam with the largest gradient of the recent past in place of the root mean square.
 
@@ -77,6 +80,7 @@ def adamax(
         b1: in [0, 1), a number or a schedule.
         b2: in [0, 1), a number or a schedule.
         eps: ε ≥ 0, added to |gₜ|.
+        residual_dtype: in which to keep, too, what rounding takes from uₜ; as in `adagrad`.
 
     Raises:
         ValueError: a value outside its range.
@@ -91,7 +95,12 @@ def adamax(
     return chain(
         adaptive(
             direction=[ema(b1), bias_correction(b1)],  # mₜ, mₜ/(1−b1ᵗ)
-            scale=[absolute(), add_constant(eps), decayed_max(b2), reciprocal()],  # |g|, |g|+ε, uₜ, 1/uₜ
+            scale=[
+                absolute(),  # |gₜ|
+                add_constant(eps),  # |gₜ| + ε
+                decayed_max(b2, residual_dtype=residual_dtype),  # uₜ
+                reciprocal(),  # 1/uₜ
+            ],
         ),
         scale_by_learning_rate(learning_rate),
     )

@@ -1,6 +1,7 @@
 """Adam with the proof of its convergence restored."""
 
 import math
+from typing import Any
 
 import jax
 from chex import Numeric
@@ -70,6 +71,7 @@ def adamnc(
     b1: Numeric = 0.9,
     b1_decay: Numeric = 1 - 1e-8,
     eps: Numeric = 1e-8,
+    residual_dtype: Any = None,
 ) -> Piece:
     """AdamNC: Adam with Adagrad's memory, a second moment that is the mean of all squares.
 
@@ -87,6 +89,7 @@ def adamnc(
         b1: the momentum of the first step, in [0, 1), a number.
         b1_decay: λ in [0, 1], a number: the factor by which the momentum falls in every step.
         eps: ε ≥ 0, outside the root.
+        residual_dtype: in which to keep, too, what rounding takes from vₜ; as in `adagrad`.
 
     Raises:
         ValueError: a value outside its range.
@@ -108,7 +111,7 @@ def adamnc(
     return chain(
         adaptive(
             direction=[ema(falling)],  # mₜ
-            scale=[square(), mean(), inverse_root(eps)],  # g², vₜ, 1/(√vₜ+ε)
+            scale=[square(), mean(residual_dtype=residual_dtype), inverse_root(eps)],  # g², vₜ, 1/(√vₜ+ε)
         ),
         scale_by_learning_rate(inverse_sqrt_decay(learning_rate)),  # ·α/√t
     )

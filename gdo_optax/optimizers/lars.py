@@ -1,5 +1,7 @@
 """Momentum with a rate of its own in every layer."""
 
+from typing import Any
+
 from chex import Numeric
 
 from gdo_optax.combinators import chain
@@ -17,6 +19,7 @@ def lars(
     weight_decay: Hyperparameter = 1e-4,
     mask: Mask | None = None,
     trust_ratio_mask: Mask | None = None,
+    residual_dtype: Any = None,
 ) -> Piece:
     """LARS: momentum with decay, as long in every layer as the layer's own weights.
 
@@ -33,6 +36,7 @@ def lars(
         weight_decay: λ ≥ 0, a number or a schedule.
         mask: which parameters decay, as in `lamb`.
         trust_ratio_mask: which are scaled to their norm; the others take α·mₜ.
+        residual_dtype: in which to keep, too, what rounding takes from mₜ; as in `adagrad`.
 
     Raises:
         ValueError: a value outside its range; in the update, no parameters.
@@ -47,7 +51,7 @@ def lars(
     """
     return chain(
         add_decayed_weights(weight_decay, mask),  # gₜ + λ·θₜ₋₁
-        ema(momentum),  # mₜ
+        ema(momentum, residual_dtype=residual_dtype),  # mₜ
         trust_ratio(mask=trust_ratio_mask),  # ·‖θₜ₋₁‖/‖mₜ‖
         scale_by_learning_rate(learning_rate),
     )

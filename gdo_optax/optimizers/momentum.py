@@ -1,6 +1,7 @@
 """Plain descent, and descent with a velocity."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from gdo_optax import ranges
 from gdo_optax.combinators import chain, mean_of, parallel
@@ -101,7 +102,7 @@ def nesterov(learning_rate: Hyperparameter = 0.01, momentum: Hyperparameter = 0.
 
 
 @piece
-def nesterov_1983(learning_rate: Hyperparameter = 0.01) -> Piece:
+def nesterov_1983(learning_rate: Hyperparameter = 0.01, residual_dtype: Any = None) -> Piece:
     """Nesterov's accelerated gradient: plain steps, each followed by a jump along the line of the last two.
 
         x_k = y_k − α·∇f(y_k)
@@ -114,6 +115,7 @@ def nesterov_1983(learning_rate: Hyperparameter = 0.01) -> Piece:
 
     Args:
         learning_rate: α ≥ 0, a number or a schedule; the theory has it never grow.
+        residual_dtype: in which to keep, too, what rounding takes from x_k − y_{k+1}; as in `adagrad`.
 
     Raises:
         ValueError: a learning rate below 0; in the update, no parameters.
@@ -129,7 +131,7 @@ def nesterov_1983(learning_rate: Hyperparameter = 0.01) -> Piece:
     """
     return chain(
         scale_by_learning_rate(learning_rate),  # x_k − y_k
-        extrapolate(),  # y_{k+1} − y_k
+        extrapolate(residual_dtype),  # y_{k+1} − y_k
     )
 
 

@@ -10,9 +10,9 @@ import optax
 from chex import Array, Numeric
 
 from gdo_optax import arithmetic
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.core import Hyperparameter, Piece, piece, totals
 from gdo_optax.counting import check_numbers
-from gdo_optax.makers import recurrent
+from gdo_optax.makers import added, recurrent, sum_from
 from gdo_optax.schedules import Schedule
 
 
@@ -29,7 +29,8 @@ def factored_ema(
 
     Arrays of rank ≥ 2 are factored over two axes, all others being a batch of matrices, if neither is shorter than
     `min_dim_size_to_factor`; what is not factored is averaged whole. As β₂₁ = 0 there is nothing to correct. The state
-    of an (n, m) matrix is {"row": (n,), "col": (m,)}. Means in place of the paper's sums give the same V.
+    of an (n, m) matrix is {"row": (n,), "col": (m,)}, each `Accumulated`: of a vector there is room for what rounding
+    takes from it. Means in place of the paper's sums give the same V.
 
     `decay_rate` is c in (0, 1], a number or a schedule; `corrected_decay_rate` is that of Adam's second moment.
     `factored_dims` is "last", the two last axes, or "largest", the two longest; ValueError for any other. `dtype`
@@ -45,13 +46,13 @@ def factored_ema(
     Array([[1., 2.],
            [2., 4.]], dtype=float32)
     """
-    initial, factors = _factored("factored_ema", factored_dims, min_dim_size_to_factor)
+    initial, factors = _factored("factored_ema", factored_dims, min_dim_size_to_factor, dtype)
 
     def rule(m: Any, x: Array, t: Numeric, decay_rate: Numeric) -> tuple[Any, Array]:
         new, parts = factors(m, x, lambda *axes: [arithmetic.mean(x, axis) for axis in axes], t**-decay_rate)
         return new, functools.reduce(jnp.multiply, parts)
 
-    return recurrent(rule, initial, dtype, t=optax.safe_increment, decay_rate=decay_rate)
+    return recurrent(rule, initial, t=optax.safe_increment, decay_rate=decay_rate)
 
 
 @piece
@@ -75,7 +76,7 @@ def scale_by_factored_rms(
     Array([[ 1.,  1.],
            [-1.,  1.]], dtype=float32)
     """
-    initial, factors = _factored("scale_by_factored_rms", factored_dims, min_dim_size_to_factor)
+    initial, factors = _factored("scale_by_factored_rms", factored_dims, min_dim_size_to_factor, dtype)
 
     def rule(m: Any, g: Array, t: Numeric, decay_rate: Numeric, eps: Numeric) -> tuple[Any, Array]:
         def means(*axes: int) -> list[Array]:
@@ -89,10 +90,12 @@ def scale_by_factored_rms(
     def of_magnitudes(zeros: Array) -> Any:
         return initial(jnp.abs(zeros))
 
-    return recurrent(rule, of_magnitudes, dtype, t=optax.safe_increment, decay_rate=decay_rate, eps=eps)
+    return recurrent(rule, of_magnitudes, t=optax.safe_increment, decay_rate=decay_rate, eps=eps)
 
 
-def _factored(name: str, factored_dims: str, min_dim_size_to_factor: Numeric | None) -> tuple[Callable, Callable]:
+def _factored(
+    name: str, factored_dims: str, min_dim_size_to_factor: Numeric | None, dtype: Any
+) -> tuple[Callable, Callable]:
     """The first memory of an array of zeros, and (memory, x, means, 1 − β₂ₜ) ↦ the next one and the factors of V.
 
     `means` are those of x over two axes.
@@ -107,26 +110,28 @@ def _factored(name: str, factored_dims: str, min_dim_size_to_factor: Numeric | N
         across, along = sorted(int(axis) for axis in two)
         return (across, along) if min(shape[across], shape[along]) >= (min_dim_size_to_factor or 0) else None
 
-    def initial(zeros: Array) -> Array | dict[str, Array]:
-        axes = axes_of(zeros.shape)
+    def initial(zeros: Array) -> Array | dict[str, Any]:
+        axes, zeros = axes_of(zeros.shape), zeros.astype(dtype or zeros.dtype)
         if axes is None:
             return zeros
-        return {"row": jnp.sum(zeros, axes[1]), "col": jnp.sum(zeros, axes[0])}  # sharded as the parameter is
+        vectors = {"row": jnp.sum(zeros, axes[1]), "col": jnp.sum(zeros, axes[0])}  # sharded as the parameter is
+        return {k: sum_from(v, v.dtype) for k, v in vectors.items()}
 
     def factors(m: Any, x: Array, means: Callable, weight: Numeric) -> tuple[Any, list[Array]]:
-        def averaged(m: Array, x: Array) -> Array:  # 1 − β₂ₜ = t⁻ᶜ, which 1 − (1 − t⁻ᶜ) would round
-            return m + weight * (x - m)
+        def averaged(m: Any, x: Array) -> tuple[Any, Array]:  # 1 − β₂ₜ = t⁻ᶜ, which 1 − (1 − t⁻ᶜ) would round
+            return added(m, weight * (x - totals(m).astype(x.dtype)))
 
         axes = axes_of(x.shape)
         if axes is None:
-            v = averaged(m, x)
-            return v, [v]
+            new, v = averaged(m, x)
+            return new, [v]
         across, along = axes
-        row, col = (averaged(m[k], x) for k, x in zip(("row", "col"), means(along, across), strict=True))
+        of_rows, of_cols = means(along, across)
+        (kept_row, row), (kept_col, col) = averaged(m["row"], of_rows), averaged(m["col"], of_cols)
         rows, cols = jnp.expand_dims(row, along), jnp.expand_dims(col, across)
         of_all = arithmetic.mean(rows, across, keepdims=True)
         # first what is relative, so that no product of two ε underflows
-        return {"row": row, "col": col}, [rows * arithmetic.reciprocal(of_all), cols]
+        return {"row": kept_row, "col": kept_col}, [rows * arithmetic.reciprocal(of_all), cols]
 
     return initial, factors
 

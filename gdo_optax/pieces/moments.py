@@ -8,17 +8,18 @@ from chex import Array, Numeric
 
 from gdo_optax import arithmetic
 from gdo_optax.core import Hyperparameter, Piece, magnitude, piece
-from gdo_optax.makers import memory, recurrent
+from gdo_optax.makers import accumulated, memory, recurrent
 from gdo_optax.schedules import complement
 
 
 @piece
-def ema(decay: Hyperparameter, dtype: Any = None) -> Piece:
+def ema(decay: Hyperparameter, dtype: Any = None, residual_dtype: Any = None) -> Piece:
     """mₜ = β·mₜ₋₁ + (1−β)·xₜ, m₀ = 0: the exponential moving average, not bias-corrected.
 
     `decay` is β in [0, 1), a number or a schedule; `dtype` stores m in less than float32, rounded to the nearest: in
-    bfloat16, 0.999 stalls, as its steps are smaller than the rounding; `store` rounds so that they count. `optax.ema`
-    debiases unless told not to; here that is `bias_correction`, a piece of its own.
+    bfloat16, 0.999 stalls, as its steps are smaller than the rounding; `store` rounds so that they count. With a
+    `residual_dtype` what rounding takes from m is kept, too (see `accumulated`). `optax.ema` debiases unless told not
+    to; here that is `bias_correction`, a piece of its own.
 
     >>> import jax.numpy as jnp
     >>> tx = ema(0.9)
@@ -26,7 +27,13 @@ def ema(decay: Hyperparameter, dtype: Any = None) -> Piece:
     Array([0.1], dtype=float32)
     """
     new = {"new": complement(decay)} if callable(decay) else {}
-    return memory(arithmetic.average, dtype=dtype, decay=decay, **new)
+    if residual_dtype is None:
+        return memory(arithmetic.average, dtype=dtype, decay=decay, **new)
+
+    def step(m: Array, x: Array, decay: Numeric, new: Numeric | None = None) -> Array:
+        return arithmetic.average(0.0, x - m, decay, new)
+
+    return accumulated(step, 0.0, dtype, residual_dtype, decay=decay, **new)
 
 
 @piece
@@ -43,20 +50,24 @@ def trace(decay: Hyperparameter, dtype: Any = None) -> Piece:
 
 
 @piece
-def total(initial_accumulator_value: Numeric = 0.0, dtype: Any = None) -> Piece:
+def total(initial_accumulator_value: Numeric = 0.0, dtype: Any = None, residual_dtype: Any = None) -> Piece:
     """Gₜ = Gₜ₋₁ + xₜ, G₀ = initial_accumulator_value: the running sum.
+
+    With a `residual_dtype` what rounding takes from it is kept, too (see `accumulated`).
 
     >>> import jax.numpy as jnp
     >>> tx = total(0.5)
     >>> tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))[0]
     Array([2.5], dtype=float32)
     """
-    return memory(jnp.add, initial=initial_accumulator_value, dtype=dtype)
+    return accumulated(lambda m, x: x, initial_accumulator_value, dtype, residual_dtype)
 
 
 @piece
-def mean(dtype: Any = None) -> Piece:
+def mean(dtype: Any = None, residual_dtype: Any = None) -> Piece:
     """m̄ₜ = m̄ₜ₋₁ + (xₜ − m̄ₜ₋₁)/t: the plain mean of all that came, in which nothing is forgotten.
+
+    With a `residual_dtype` what rounding takes from it is kept, too (see `accumulated`).
 
     >>> import jax.numpy as jnp
     >>> tx = mean()
@@ -69,7 +80,7 @@ def mean(dtype: Any = None) -> Piece:
         return 1 / optax.safe_increment(count).astype(float)
 
     # the two products apart, as x − m itself may overflow
-    return memory(lambda m, x, weight: m + (weight * x - weight * m), dtype=dtype, weight=weight)
+    return accumulated(lambda m, x, weight: weight * x - weight * m, 0.0, dtype, residual_dtype, weight=weight)
 
 
 @piece
@@ -123,8 +134,10 @@ def max_before() -> Piece:
 
 
 @piece
-def decayed_max(decay: Hyperparameter, dtype: Any = None) -> Piece:
+def decayed_max(decay: Hyperparameter, dtype: Any = None, residual_dtype: Any = None) -> Piece:
     """uₜ = max(β·uₜ₋₁, xₜ), u₀ = 0: the largest so far, slowly forgotten, for x ≥ 0 (AdaMax).
+
+    With a `residual_dtype` what rounding takes from it is kept, too (see `accumulated`).
 
     >>> import jax.numpy as jnp
     >>> tx = decayed_max(0.5)
@@ -132,8 +145,17 @@ def decayed_max(decay: Hyperparameter, dtype: Any = None) -> Piece:
     >>> tx.update(jnp.array([0.0]), u)[0]
     Array([1.], dtype=float32)
     """
-    # as an average with 0: a product with a rounded β would compound its error over the steps
-    return memory(lambda u, x, decay: jnp.maximum(arithmetic.average(u, 0.0, decay), x), dtype=dtype, decay=decay)
+
+    def step(u: Array, x: Array, decay: Numeric) -> Array:
+        return jnp.maximum(-(1 - decay) * u, x - u)
+
+    def larger(u: Array, x: Array, decay: Numeric) -> Array:
+        # as an average with 0: a product with a rounded β would compound its error over the steps
+        return jnp.maximum(arithmetic.average(u, 0.0, decay), x)
+
+    if residual_dtype is None:
+        return memory(larger, dtype=dtype, decay=decay)
+    return accumulated(step, 0.0, dtype, residual_dtype, decay=decay)
 
 
 @piece

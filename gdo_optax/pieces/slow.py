@@ -137,14 +137,15 @@ def _averaged(w: Array, x: Array, p: Array, share: Array) -> tuple[Array, Array]
 
 
 @piece
-def extrapolate() -> Piece:
+def extrapolate(residual_dtype: Any = None) -> Piece:
     """A step, and then on along the line from where the last one arrived: Nesterov's y from his x.
 
         x_k = y_k + u
         y_{k+1} = x_k + (a_k − 1)/a_{k+1} · (x_k − x_{k−1}),   a_{k+1} = (1 + √(4a_k² + 1))/2,   a_0 = 1
 
     The last piece of a chain: u is the step that came in, the parameters are y, and x, which starts at the first
-    parameters, is read by `eval_params`. The state is x_k − y_{k+1}, small where x and y are not.
+    parameters, is read by `eval_params`. The state is x_k − y_{k+1}, small where x and y are not; what rounding takes
+    from it is kept, too, in `residual_dtype` if one is given.
 
     Yu. E. Nesterov (1983), Soviet Math. Dokl. 27:372-376.
 
@@ -155,17 +156,16 @@ def extrapolate() -> Piece:
     1.2818
     """
 
-    def onward(d: Array, u: Array, beyond: Numeric, t: Numeric) -> tuple[Array, Array]:
+    def onward(d: Array, u: Array, beyond: Numeric, t: Numeric) -> Array:
         a = t / 2 + beyond
         rest = (1.5 + _growth(a)) / (a + 0.5 + _growth(a))  # 1 − (a_k − 1)/a_{k+1}, which near 1 would be rounded
-        back = d - (u + rest * (d - u))  # x_k − y_{k+1} = −(1 − rest)·(u − d): u − d is x_k − x_{k−1}
-        return back, u - back
+        return -(u + rest * (d - u))  # x_k − y_{k+1} = −(1 − rest)·(u − d): u − d is x_k − x_{k−1}
 
     def further(beyond: Array, count: Array) -> Array:
         return beyond + _growth(count.astype(beyond.dtype) / 2 + beyond)
 
     # a₋₁ = 0, which makes a₀ = 1; the rest beyond t/2, as float32 would lose what a grows by beyond ½ once it is large
-    return displacement(onward, beyond=Running(further, lambda: 0.0), t=optax.safe_increment)
+    return displacement(onward, residual_dtype, beyond=Running(further, lambda: 0.0), t=optax.safe_increment)
 
 
 def _growth(a: Array) -> Array:
