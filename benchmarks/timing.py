@@ -82,10 +82,10 @@ class Loop:
 
 
 def shapes(parameters: int, arrays: int) -> list[tuple[int, ...]]:
-    """So many equal arrays, matrices where they are large enough."""
+    """So many equal arrays, matrices where they are large enough, one side a multiple of 16, as in models."""
     size = max(parameters // arrays, 1)
-    side = int(size**0.5)
-    return [(side, size // side) if side >= 8 else (size,)] * arrays
+    side = int(size**0.5) // 16 * 16
+    return [(size // side, side) if side else (size,)] * arrays
 
 
 def filled(sizes: Sequence[tuple[int, ...]], value: float = 1.0) -> list[jax.Array]:

@@ -32,7 +32,7 @@ def bias_correction(decay: Hyperparameter, power: float = 1, ahead: int = 0) -> 
     """
 
     def divided(x: Array, weight: Array) -> Array:
-        return x / weight**power if power > 0 else x * weight**-power
+        return x * weight**-power  # one division for all of x
 
     if not callable(decay):
         return pointwise(divided, weight=lambda count: arithmetic.weight_of_past(time_of(count) + ahead, decay))
