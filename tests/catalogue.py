@@ -257,7 +257,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         },
         {
             "learning_rate": falling, "decay_rate": 1.0, "clipping_threshold": 10.0, "min_parameter_scale": None,
-            "momentum": 0.5,
+            "momentum": 0.5, "residual_dtype": "float32",
         },
     ],
 }  # fmt: skip

@@ -16,7 +16,7 @@ from tests.test_house import ROOT
 
 
 STEPS = 500
-BEYOND = ("adagrad", "adamax", "adamnc", "lars", "nesterov_1983")
+BEYOND = ("adafactor", "adagrad", "adamax", "adamnc", "lars", "nesterov_1983")
 MORE = 1.2
 """Methods beyond 16 ulps after 20,000 steps, which come to no more than so many times what their memory comes to."""
 VECTORS = [param for param in FAMILY if not param.values[0].dense]

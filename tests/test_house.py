@@ -95,7 +95,7 @@ def test_an_entry_tells_all(entry: Entry) -> None:
     for name in inspect.signature(entry.maker).parameters:
         assert re.search(rf"\b{name}\b.*: ", doc.partition("Args:")[2]), f"{name} is not described"
     assert next(iter(inspect.signature(entry.maker).parameters)) in ("learning_rate", "inner")
-    assert len(inspect.signature(entry.maker).parameters) <= 9
+    assert len(inspect.signature(entry.maker).parameters) <= 10
 
 
 @pytest.mark.parametrize("entry", BESIDE)

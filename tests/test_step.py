@@ -19,11 +19,13 @@ def _standard_promotion() -> Iterator[None]:
 SHAPES = [(256, 256)] * 3
 FLOORS = {
     "sgd": 3, "momentum": 6, "adam": 10, "adamw": 10, "radam": 10, "amsgrad": 13, "rmsprop": 7, "adagrad": 7,
-    "lion": 7, "adadelta": 12, "adafactor": 7.1, "lars": 9, "lars_2017": 9, "nesterov_1983": 7, "lookahead": 14,
-    "ranger": 15.1, "ranger_qh": 15.1, "adabound": 10, "amsbound": 13, "clip + adamw": 11,
+    "lion": 7, "adadelta": 12, "lars": 9, "lars_2017": 9, "nesterov_1983": 7, "lookahead": 14,
+    "ranger_qh": 15.1, "adabound": 10, "amsbound": 13, "clip + adamw": 11,
     "skip_nonfinite(adamw)": 11, "accumulate(adamw, 4)": 14,
 }  # fmt: skip
 """Words as measured, nothing beside them: a form that moves more, or that writes an expression out, is a step back."""
+BESIDE = {"adafactor": (7.4, 0.14), "ranger": (16.4, 0.34), "lamb": (15, 1)}
+"""Words and temporaries: sums of sixteen numbers; a constant that three means have in common; LAMB's direction."""
 
 
 @pytest.mark.parametrize("name", RIVALS)
@@ -38,6 +40,13 @@ def test_no_more_words_than_measured(name: str) -> None:
     ours = cost(measured()[name][0](), SHAPES)
     assert ours.words <= FLOORS[name] + 0.05
     assert ours.temp < 0.05
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_no_more_is_allocated_than_measured(name: str) -> None:
+    ours, (words, temp) = cost(measured()[name][0](), SHAPES), BESIDE[name]
+    assert ours.words <= words + 0.05
+    assert ours.temp <= temp + 0.01
 
 
 def test_a_number_compiles_to_the_same_program_as_any_other() -> None:

@@ -22,6 +22,7 @@ def factored_ema(
     factored_dims: str = "last",
     min_dim_size_to_factor: Numeric | None = None,
     dtype: Any = None,
+    residual_dtype: Any = None,
 ) -> Piece:
     """The average V of x with decay β₂ₜ = 1 − t⁻ᶜ, kept of a matrix as the averages of its rows and columns.
 
@@ -29,12 +30,12 @@ def factored_ema(
 
     Arrays of rank ≥ 2 are factored over two axes, all others being a batch of matrices, if neither is shorter than
     `min_dim_size_to_factor`; what is not factored is averaged whole. As β₂₁ = 0 there is nothing to correct. The state
-    of an (n, m) matrix is {"row": (n,), "col": (m,)}, each `Accumulated`: of a vector there is room for what rounding
-    takes from it. Means in place of the paper's sums give the same V.
+    of an (n, m) matrix is {"row": (n,), "col": (m,)}. Means in place of the paper's sums give the same V.
 
     `decay_rate` is c in (0, 1], a number or a schedule; `corrected_decay_rate` is that of Adam's second moment.
     `factored_dims` is "last", the two last axes, or "largest", the two longest; ValueError for any other. `dtype`
-    stores the averages in less than float32.
+    stores the averages in less than float32; in a `residual_dtype` what rounding takes from them is kept, too (see
+    `accumulated`), which of vectors is next to nothing.
 
     N. Shazeer, M. Stern (2018), "Adafactor: adaptive learning rates with sublinear memory cost", arXiv:1804.04235,
     Algorithms 4 and 5, sections 3 and 7.2.
@@ -46,7 +47,7 @@ def factored_ema(
     Array([[1., 2.],
            [2., 4.]], dtype=float32)
     """
-    initial, factors = _factored("factored_ema", factored_dims, min_dim_size_to_factor, dtype)
+    initial, factors = _factored("factored_ema", factored_dims, min_dim_size_to_factor, dtype, residual_dtype)
 
     def rule(m: Any, x: Array, t: Numeric, decay_rate: Numeric) -> tuple[Any, Array]:
         new, parts = factors(m, x, lambda *axes: [arithmetic.mean(x, axis) for axis in axes], t**-decay_rate)
@@ -62,6 +63,7 @@ def scale_by_factored_rms(
     factored_dims: str = "last",
     min_dim_size_to_factor: Numeric | None = None,
     dtype: Any = None,
+    residual_dtype: Any = None,
 ) -> Piece:
     """g ↦ g/√Vₜ, Vₜ the `factored_ema` of g² + ε₁: Adafactor's direction.
 
@@ -76,7 +78,7 @@ def scale_by_factored_rms(
     Array([[ 1.,  1.],
            [-1.,  1.]], dtype=float32)
     """
-    initial, factors = _factored("scale_by_factored_rms", factored_dims, min_dim_size_to_factor, dtype)
+    initial, factors = _factored("scale_by_factored_rms", factored_dims, min_dim_size_to_factor, dtype, residual_dtype)
 
     def rule(m: Any, g: Array, t: Numeric, decay_rate: Numeric, eps: Numeric) -> tuple[Any, Array]:
         def means(*axes: int) -> list[Array]:
@@ -94,7 +96,7 @@ def scale_by_factored_rms(
 
 
 def _factored(
-    name: str, factored_dims: str, min_dim_size_to_factor: Numeric | None, dtype: Any
+    name: str, factored_dims: str, min_dim_size_to_factor: Numeric | None, dtype: Any, residual_dtype: Any
 ) -> tuple[Callable, Callable]:
     """The first memory of an array of zeros, and (memory, x, means, 1 − β₂ₜ) ↦ the next one and the factors of V.
 
@@ -113,9 +115,9 @@ def _factored(
     def initial(zeros: Array) -> Array | dict[str, Any]:
         axes, zeros = axes_of(zeros.shape), zeros.astype(dtype or zeros.dtype)
         if axes is None:
-            return zeros
+            return sum_from(zeros, residual_dtype)
         vectors = {"row": jnp.sum(zeros, axes[1]), "col": jnp.sum(zeros, axes[0])}  # sharded as the parameter is
-        return {k: sum_from(v, v.dtype) for k, v in vectors.items()}
+        return {k: sum_from(v, residual_dtype) for k, v in vectors.items()}
 
     def factors(m: Any, x: Array, means: Callable, weight: Numeric) -> tuple[Any, list[Array]]:
         def averaged(m: Any, x: Array) -> tuple[Any, Array]:  # 1 − β₂ₜ = t⁻ᶜ, which 1 − (1 − t⁻ᶜ) would round
