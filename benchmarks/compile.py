@@ -111,6 +111,16 @@ def table(rows: dict[str, dict[str, Any]]) -> Table:
     return out
 
 
+def page(rows: dict[str, dict[str, Any]]) -> str:
+    """The results as Markdown."""
+    columns = ("trace", "compile", "total", "lines", "fusions")
+    out = [f"| | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
+    for name, row in rows.items():
+        cells = (f"{row['ratio'][c]:.2f} ({row['optax'][c]:.3g})" for c in columns)
+        out.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(out)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compile", description=__doc__)
     parser.add_argument("--optimizer", nargs="+", choices=METHODS, default=METHODS, metavar="NAME")
@@ -118,7 +128,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--arrays", nargs="+", type=int, default=(400, 1000))
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("out/compile"), metavar="FOLDER")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="only print results of before as Markdown")
     args = parser.parse_args(argv)
+    if args.page:
+        print(page(json.loads(args.page.read_text())["steps"]))
+        return 0
     cells = list(itertools.product(args.optimizer, args.model, args.arrays))
     rows = {}
     for name, model, count in track(cells, "compile", console=Console(stderr=True)):

@@ -126,8 +126,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--arrays", nargs="+", type=int, default=(1, 10, 100, 500))
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--out", type=Path, default=Path("out/step"), metavar="FOLDER")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="only print times of before as Markdown")
     args = parser.parse_args(argv)
-    if args.words:
+    if args.page:
+        print(timing.page(json.loads(args.page.read_text())))
+    elif args.words:
         print(words(args.optimizer or tuple(measured())))
     else:
         print(times(args.optimizer or tuple(timing.CASES), args.parameters, args.arrays, args.turns, args.out))

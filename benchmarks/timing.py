@@ -1,12 +1,14 @@
 """How long a step takes: ours, optax's, a twin that only moves memory and PyTorch's fused one, in turns in one process.
 
-A turn is four steps of each, so that what else the machine does falls on all of them, and the figures are medians of
-ratios. The twin is compiled as the step is, on as many donated arrays, to each of which it adds the gradient.
+A turn is four steps of each, every turn beginning with another, so that what else the machine does falls on all of them,
+and the figures are medians of ratios. PyTorch's threads are told not to spin while the others run. The twin is compiled as the step is, on as many donated arrays, to each of which it adds the gradient.
 """
 
 import importlib.util
+import os
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +56,7 @@ CASES: dict[str, tuple[Maker, Maker, int]] = {
     ),
 }
 """Ours, optax's, and how many arrays a parameter is stored in: itself and its memories."""
+SLOWER = 1.05
 TORCH = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adagrad": "Adagrad"}
 
 
@@ -114,6 +117,7 @@ def twin(stored: int, sizes: Sequence[tuple[int, ...]], grads: Any) -> Loop:
 
 def of_torch(name: str, sizes: Sequence[tuple[int, ...]]) -> Callable[[], None]:
     """PyTorch's fused optimizer."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     params = [torch.ones(shape, requires_grad=True) for shape in sizes]
@@ -144,11 +148,41 @@ def measure(name: str, parameters: int, arrays: int, turns: int) -> Timing:
     runs["twin"] = twin(stored, sizes, grads)
     if name in TORCH and importlib.util.find_spec("torch"):
         runs["torch"] = of_torch(name, sizes)
-    times = [{k: timed(run) for k, run in runs.items()} for _ in range(turns + 2)][2:]
+    order = deque(runs)
+    times = []
+    for _ in range(turns + 2):
+        times.append({k: timed(runs[k]) for k in order})
+        order.rotate()
+    times = times[2:]
     ratios = {k: statistics.median(t[k] / t["ours"] for t in times) for k in runs if k != "ours"}
     moved: Any = mine.compiled.cost_analysis()
     words = moved["bytes accessed"] / 4 / sum(a.size for a in grads)
     return Timing(name, parameters, arrays, 1e3 * statistics.median(t["ours"] for t in times), words, ratios)
+
+
+def page(result: dict[str, Any]) -> str:
+    """The results as Markdown: how many times as long optax takes, and the larger cells beside a twin and PyTorch."""
+    cells = {(t["method"], t["parameters"], t["arrays"]): t for t in result["steps"]}
+    methods, grid = list(dict.fromkeys(k[0] for k in cells)), list(dict.fromkeys(k[1:] for k in cells))
+    out = ["optax's time / ours (bold: optax is faster by more than 5 %), by parameters and arrays:", ""]
+    out += [f"| | {' | '.join(f'{size:.0e}, {arrays}' for size, arrays in grid)} |", "| --- " * (len(grid) + 1) + "|"]
+    for name in methods:
+        ratios = [cells[name, *cell]["ratios"]["optax"] for cell in grid]
+        out.append(f"| {name} | {' | '.join(f'{r:.2f}' if r * SLOWER >= 1 else f'**{r:.2f}**' for r in ratios)} |")
+    largest = max(size for size, _ in grid)
+    out += ["", f"{largest:.0e} parameters in one array:", "", "| | ms | words | GB/s | twin / ours | PyTorch / ours |"]
+    out += ["| --- | --- | --- | --- | --- | --- |"]
+    for name in methods:
+        t = cells[name, largest, 1]
+        speed, torch = bandwidth(Timing(**t)), t["ratios"].get("torch")
+        row = [f"{t['ms']:.1f}", f"{t['words']:.1f}", f"{speed:.1f}", f"{t['ratios']['twin']:.2f}"]
+        out.append(f"| {name} | {' | '.join(row)} | {'' if torch is None else f'{torch:.2f}'} |")
+    return "\n".join(out)
+
+
+def bandwidth(t: Timing) -> float:
+    """Gigabytes a second that words and time come to."""
+    return 4e-6 * t.words * t.parameters / t.ms
 
 
 def plot(path: Path, timings: Sequence[Timing]) -> None:
@@ -167,8 +201,8 @@ def plot(path: Path, timings: Sequence[Timing]) -> None:
         left.set(title="ours, and optax's dashed", xlabel="arrays", ylabel="ms per step")
         left.legend(frameon=False) if left.lines else None
         cells = [t for t in timings if t.parameters == largest and t.arrays == 1]
-        right.scatter([t.words for t in cells], [4e-6 * t.words * t.parameters / t.ms for t in cells], color=BLUE)
+        right.scatter([t.words for t in cells], [bandwidth(t) for t in cells], color=BLUE)
         for t in cells:
-            right.annotate(t.method, (t.words, 4e-6 * t.words * t.parameters / t.ms), fontsize=7)
+            right.annotate(t.method, (t.words, bandwidth(t)), fontsize=7)
         right.set(title=f"{largest:,} parameters in one array", xlabel="words per parameter", ylabel="GB/s")
         figure.savefig(path)

@@ -1,12 +1,18 @@
 """What the compiler counts: no method moves or allocates more than optax's."""
 
+import json
 from collections.abc import Iterator
 
 import jax
+import jax.numpy as jnp
 import pytest
 
+from benchmarks import compile as compiling
+from benchmarks import timing
+from benchmarks.compile import lowered
 from benchmarks.step import RIVALS, cost, main, measured, words
 from gdo_optax.family import get
+from tests.test_house import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +55,15 @@ def test_no_more_is_allocated_than_measured(name: str) -> None:
     assert ours.temp <= temp + 0.01
 
 
+@pytest.mark.parametrize("name", ["clip + adamw", "skip_nonfinite(adamw)", "accumulate(adamw, 4)", "adafactor"])
+def test_a_program_grows_with_the_arrays_and_not_with_their_square(name: str) -> None:
+    few, many = (
+        len(lowered(measured()[name][0](), [jax.ShapeDtypeStruct((16, 16), jnp.float32)] * n).compile().as_text())
+        for n in (8, 32)
+    )
+    assert many < 4.4 * few
+
+
 def test_a_number_compiles_to_the_same_program_as_any_other() -> None:
     assert cost(get("adam")(0.1), SHAPES) == cost(get("adam")(0.2), SHAPES)
 
@@ -67,3 +82,11 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert main(["--words", "--optimizer", "sgd"]) == 0
     assert "sgd" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["step", "compile"])
+def test_the_pages_are_those_of_the_results(name: str) -> None:
+    """`python -m benchmarks.step --page benchmarks/results/step.json`, and of compile."""
+    result = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
+    page = timing.page(result) if name == "step" else compiling.page(result["steps"])
+    assert page in (ROOT / "benchmarks/README.md").read_text()
