@@ -1,14 +1,15 @@
 """How long a step takes: ours, optax's, a twin that only moves memory and PyTorch's fused one, in turns in one process.
 
-A turn is four steps of each, every turn beginning with another, so that what else the machine does falls on all of them,
-and the figures are medians of ratios. PyTorch's threads are told not to spin while the others run. The twin is compiled as the step is, on as many donated arrays, to each of which it adds the gradient.
+A turn is four steps of each in an order of its own, so that what else the machine does, and what one leaves behind, falls
+on all of them, and the figures are medians of ratios. PyTorch's threads are told not to spin while the others run. The
+twin is compiled as the step is, on as many donated arrays, to each of which it adds the gradient.
 """
 
 import importlib.util
 import os
+import random
 import statistics
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,12 +149,8 @@ def measure(name: str, parameters: int, arrays: int, turns: int) -> Timing:
     runs["twin"] = twin(stored, sizes, grads)
     if name in TORCH and importlib.util.find_spec("torch"):
         runs["torch"] = of_torch(name, sizes)
-    order = deque(runs)
-    times = []
-    for _ in range(turns + 2):
-        times.append({k: timed(runs[k]) for k in order})
-        order.rotate()
-    times = times[2:]
+    draw = random.Random(0)
+    times = [{k: timed(runs[k]) for k in draw.sample(list(runs), len(runs))} for _ in range(turns + 2)][2:]
     ratios = {k: statistics.median(t[k] / t["ours"] for t in times) for k in runs if k != "ours"}
     moved: Any = mine.compiled.cost_analysis()
     words = moved["bytes accessed"] / 4 / sum(a.size for a in grads)
