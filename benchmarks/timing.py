@@ -1,8 +1,9 @@
 """How long a step takes: ours, optax's, a twin that only moves memory and PyTorch's fused one, in turns in one process.
 
-A turn is four steps of each in an order of its own, so that what else the machine does, and what one leaves behind, falls
-on all of them, and the figures are medians of ratios. PyTorch's threads are told not to spin while the others run. The
-twin is compiled as the step is, on as many donated arrays, to each of which it adds the gradient.
+A turn is four steps of each, or forty of a small one, in an order of its own, so that what else the machine does, and
+what one leaves behind, falls on all of them, and the figures are medians of ratios. PyTorch's threads are told not to
+spin while the others run. The twin is compiled as the step is, on as many donated arrays, to each of which it adds the
+gradient.
 """
 
 import importlib.util
@@ -25,7 +26,6 @@ from benchmarks.plots import BLUE, RED, STYLE
 from gdo_optax.wrappers.skipping import skip_nonfinite
 
 
-STEPS = 4
 Maker = Callable[[], optax.GradientTransformation]
 CASES: dict[str, tuple[Maker, Maker, int]] = {
     "sgd": (lambda: g.sgd(1e-3), lambda: optax.sgd(1e-3), 1),
@@ -79,8 +79,8 @@ class Loop:
         self.now, self.grads = donated, grads
         self.compiled = jax.jit(step, donate_argnums=(0, 1)).lower(*self.now, grads).compile()
 
-    def __call__(self) -> None:
-        for _ in range(STEPS):
+    def __call__(self, steps: int) -> None:
+        for _ in range(steps):
             self.now = self.compiled(*self.now, self.grads)
         jax.block_until_ready(self.now)
 
@@ -116,7 +116,7 @@ def twin(stored: int, sizes: Sequence[tuple[int, ...]], grads: Any) -> Loop:
     return Loop(step, filled(sizes), [filled(sizes) for _ in range(stored - 1)], grads=grads)
 
 
-def of_torch(name: str, sizes: Sequence[tuple[int, ...]]) -> Callable[[], None]:
+def of_torch(name: str, sizes: Sequence[tuple[int, ...]]) -> Callable[[int], None]:
     """PyTorch's fused optimizer."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
@@ -126,17 +126,17 @@ def of_torch(name: str, sizes: Sequence[tuple[int, ...]]) -> Callable[[], None]:
         p.grad = torch.full_like(p, 1e-3)
     optimizer = getattr(torch.optim, TORCH[name])(params, lr=1e-3, fused=True)
 
-    def run() -> None:
-        for _ in range(STEPS):
+    def run(steps: int) -> None:
+        for _ in range(steps):
             optimizer.step()
 
     return run
 
 
-def timed(run: Callable[[], None]) -> float:
+def timed(run: Callable[[int], None], steps: int) -> float:
     start = time.perf_counter()
-    run()
-    return (time.perf_counter() - start) / STEPS
+    run(steps)
+    return (time.perf_counter() - start) / steps
 
 
 def measure(name: str, parameters: int, arrays: int, turns: int) -> Timing:
@@ -145,12 +145,12 @@ def measure(name: str, parameters: int, arrays: int, turns: int) -> Timing:
     sizes = shapes(parameters, arrays)
     grads = filled(sizes, 1e-3)
     mine = of(ours(), sizes, grads)
-    runs: dict[str, Callable[[], None]] = {"ours": mine, "optax": of(theirs(), sizes, grads)}
+    runs: dict[str, Callable[[int], None]] = {"ours": mine, "optax": of(theirs(), sizes, grads)}
     runs["twin"] = twin(stored, sizes, grads)
     if name in TORCH and importlib.util.find_spec("torch"):
         runs["torch"] = of_torch(name, sizes)
-    draw = random.Random(0)
-    times = [{k: timed(runs[k]) for k in draw.sample(list(runs), len(runs))} for _ in range(turns + 2)][2:]
+    steps, draw = 4 if parameters > 100_000 else 40, random.Random(0)
+    times = [{k: timed(runs[k], steps) for k in draw.sample(list(runs), len(runs))} for _ in range(turns + 2)][2:]
     ratios = {k: statistics.median(t[k] / t["ours"] for t in times) for k in runs if k != "ours"}
     moved: Any = mine.compiled.cost_analysis()
     words = moved["bytes accessed"] / 4 / sum(a.size for a in grads)
