@@ -183,23 +183,31 @@ def bandwidth(t: Timing) -> float:
 
 
 def plot(path: Path, timings: Sequence[Timing]) -> None:
-    """Time against arrays, and the bandwidth that words and time come to, the larger cells."""
+    """Time against arrays, and the bandwidth that words and time come to beside that of a twin, the larger cells."""
     largest = max(t.parameters for t in timings)
     with rc_context(STYLE):
         figure = Figure(figsize=(12, 4.5), dpi=100, layout="constrained")
         left, right = figure.subplots(1, 2)
         for name, color in (("adam", BLUE), ("lamb", RED)):
-            cells = sorted((t for t in timings if t.method == name), key=lambda t: t.arrays)
-            for size in sorted({t.parameters for t in cells}):
-                row = [t for t in cells if t.parameters == size]
-                label = f"{name}, {size:,} parameters"
-                left.loglog([t.arrays for t in row], [t.ms for t in row], "o-", color=color, label=label)
-                left.loglog([t.arrays for t in row], [t.ms * t.ratios["optax"] for t in row], "o--", color=color)
-        left.set(title="ours, and optax's dashed", xlabel="arrays", ylabel="ms per step")
-        left.legend(frameon=False) if left.lines else None
+            for size in sorted({t.parameters for t in timings}):
+                cells = sorted((t for t in timings if (t.method, t.parameters) == (name, size)), key=lambda t: t.arrays)
+                for rival, style in (("ours", "o-"), ("optax", "--"), ("torch", ":")):
+                    row = [(t.arrays, t.ms * t.ratios.get(rival, 1)) for t in cells if rival in {"ours", *t.ratios}]
+                    label = f"{name}, {rival}" if row and size == largest else None
+                    left.loglog(*zip(*row, strict=True), style, color=color, label=label, ms=3) if row else None
+        left.set(title=f"{', '.join(f'{n:,}' for n in sorted({t.parameters for t in timings}))} parameters")
+        left.set(xlabel="arrays", ylabel="ms per step", ylim=(None, 4 * left.get_ylim()[1]))
+        left.legend(frameon=False, fontsize=8, ncols=2, loc="upper left") if left.lines else None
         cells = [t for t in timings if t.parameters == largest and t.arrays == 1]
         right.scatter([t.words for t in cells], [bandwidth(t) for t in cells], color=BLUE)
         for t in cells:
-            right.annotate(t.method, (t.words, bandwidth(t)), fontsize=7)
-        right.set(title=f"{largest:,} parameters in one array", xlabel="words per parameter", ylabel="GB/s")
+            right.annotate(t.method, (t.words, bandwidth(t)), fontsize=7, xytext=(3, 3), textcoords="offset points")
+        twins = {
+            3 * CASES[t.method][2]: 12e-6 * CASES[t.method][2] * t.parameters / t.ms / t.ratios["twin"] for t in cells
+        }
+        right.plot(*zip(*sorted(twins.items()), strict=True), "--", color=RED, label="twin, its words in its time")
+        right.legend(frameon=False, fontsize=8) if cells else None
+        right.set(
+            title=f"{largest:,} parameters in one array", xlabel="words per parameter", ylabel="GB/s", ylim=(0, None)
+        )
         figure.savefig(path)
