@@ -31,7 +31,7 @@ def scale_by_adam(
 
     >>> import jax.numpy as jnp
     >>> tx = scale_by_adam()
-    >>> tx.update(jnp.array([3.0]), tx.init(jnp.zeros(1)))[0]
+    >>> tx.update(jnp.array([3.0]), tx.init(jnp.zeros(1)))[0].round(6)
     Array([1.], dtype=float32)
     """
     return adaptive(
