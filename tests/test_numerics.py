@@ -82,17 +82,18 @@ def test_norms_at_zero_have_a_derivative() -> None:
     assert np.isfinite(arithmetic.norm(jnp.full(3, 3e38)))
 
 
-def test_means_and_norms_have_the_derivatives_of_their_formulas() -> None:
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_means_and_norms_have_the_derivatives_of_their_formulas(keepdims: bool) -> None:
     x = jax.random.normal(jax.random.key(0), (3, 4))
 
     def ours(x: jax.Array) -> jax.Array:
         norms = arithmetic.norm(x, (0,)).sum() + arithmetic.norm(x) + arithmetic.norm_of_product(x)
-        return jnp.sum(arithmetic.mean(x, -1) ** 3) + norms
+        return jnp.sum(arithmetic.mean(x, -1, keepdims) ** 3) + norms
 
     def plain(x: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.mean(x, -1) ** 3) + jnp.sqrt(jnp.sum(x**2, 0)).sum() + 2 * jnp.sqrt(jnp.sum(x**2))
+        return jnp.sum(jnp.mean(x, -1, keepdims=keepdims) ** 3) + jnp.sqrt(jnp.sum(x**2, 0)).sum() + 2 * jnp.sqrt(jnp.sum(x**2))
 
-    for of in (jax.grad, jax.hessian):
+    for of in (jax.grad, jax.jacfwd, jax.hessian):
         np.testing.assert_allclose(jax.jit(of(ours))(x), jax.jit(of(plain))(x), rtol=2e-5, atol=1e-6)
 
 
