@@ -228,6 +228,14 @@ def sma_length(t: Array, decay: Numeric) -> tuple[Array, Array]:
     return langevin(jnp.asarray(rate / 2, y.dtype)) + t * remaining, 2 / (1 - decay) - 1
 
 
+def after(x: Array, other: Array) -> Array:
+    """x, for which the compiler has to have computed `other`: so that x may overwrite what `other` is computed of.
+
+    Of two memories that both depend on an old one, it would copy that one otherwise. Where `other` is a NaN so is x.
+    """
+    return jnp.where(jnp.isnan(other), other, x)
+
+
 def as_dtype(value: Numeric, dtype: jnp.dtype) -> Numeric:
     """Python numbers stay exact until they meet an array; arrays get its dtype, and cannot widen it; booleans stay."""
     if isinstance(value, bool | int | float):

@@ -76,10 +76,10 @@ def ranger21(
         normalize(),  # / std
         parallel(
             _decayed,
-            variance=[square(), ema(b2), running_max(), bias_correction(b2)],  # v̂ₜ
-            scale=[recall("variance"), inverse_softplus_root(eps)],  # 1/softplus(√v̂ₜ+ε)
+            variance=[square(), ema(b2), running_max()],  # maxₛ vₛ
+            scale=[recall("variance"), bias_correction(b2), inverse_softplus_root(eps)],  # 1/softplus(√v̂ₜ+ε)
             direction=[positive_negative_momentum(b1, positive_negative_factor), bias_correction(b1)],  # m̂ₜ
-            decay=[recall("variance"), stable_weight_decay(weight_decay)],  # λ·θₜ₋₁/√(mean v̂ₜ)
+            decay=[recall("variance"), bias_correction(b2), stable_weight_decay(weight_decay)],  # λ·θₜ₋₁/√(mean v̂ₜ)
         ),
         add_norm_loss(norm_loss, eps),  # + 2c·(1 − 1/‖θₜ₋₁‖)·θₜ₋₁
         scale_by_learning_rate(ranger21_schedule(learning_rate, steps, b2)),  # ·αₜ

@@ -130,7 +130,7 @@ def rprop(
     >>> tx = rprop(0.1)
     >>> _, state = tx.update(jnp.array([9.0, 9.0]), tx.init(jnp.zeros(2)))
     >>> tx.update(jnp.array([7.0, -7.0]), state)[0].round(6)
-    Array([-0.12,  0.  ], dtype=float32)
+    Array([-0.12, -0.  ], dtype=float32)
     """
     return chain(
         scale_by_rprop(learning_rate, eta_minus, eta_plus, min_step_size, max_step_size, variant),  # Δₜ·sign gₜ

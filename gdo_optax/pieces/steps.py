@@ -33,7 +33,8 @@ def scale_by_delta_bar_delta(
     def rule(m: dict[str, Array], x: Array, kappa: Numeric, phi: Numeric, decay: Numeric) -> tuple[dict, Array]:
         same = _agreement(m["average"], x)
         step = jnp.where(same > 0, m["step"] + kappa, jnp.where(same < 0, (1 - phi) * m["step"], m["step"]))
-        return {"average": arithmetic.average(m["average"], x, decay), "step": step}, step * x
+        average = arithmetic.average(m["average"], x, decay)
+        return {"average": arithmetic.after(average, step), "step": step}, step * x
 
     first = _first_step("delta_bar_delta", learning_rate, "average")
     return of_real(recurrent(rule, first, kappa=kappa, phi=phi, decay=decay), "a sign")
@@ -67,7 +68,7 @@ def scale_by_gains(
         agree = _agreement(m["previous"], x) > 0
         gain = jnp.clip(jnp.where(agree, m["gain"] + increase, decrease * m["gain"]), least, most)
         gain = jnp.where(m["gain"] == 0, 1, gain)
-        return {"previous": x, "gain": gain}, gain * x
+        return {"previous": arithmetic.after(x, gain), "gain": gain}, gain * x
 
     gains = recurrent(rule, first, increase=increase, decrease=decrease, least=min_gain, most=max_gain)
     return of_real(gains, "a sign")
@@ -95,7 +96,7 @@ def scale_by_rprop(
     >>> tx = scale_by_rprop(1.0)
     >>> x, state = tx.update(jnp.array([9.0, 9.0]), tx.init(jnp.zeros(2)))
     >>> x, tx.update(jnp.array([7.0, -7.0]), state)[0]
-    (Array([1., 1.], dtype=float32), Array([ 1.2, -0. ], dtype=float32))
+    (Array([1., 1.], dtype=float32), Array([1.2, 0. ], dtype=float32))
     """
     if variant not in ("minus", "iminus", "plus"):
         raise ValueError(f"rprop: variant={variant!r} is none of 'minus', 'iminus' and 'plus'")
@@ -108,9 +109,9 @@ def scale_by_rprop(
         growth = jnp.where(same > 0, (eta_plus - 1) * last, (eta_minus - 1) * last)
         changed = jnp.clip(last + growth, least, most)  # η·Δ with a rounded η would compound its error over the steps
         step = jnp.where(same == 0, last, changed)
-        back = {"minus": step, "iminus": jnp.zeros_like(step), "plus": last}[variant]  # after a change of sign
-        previous = x if variant == "minus" else jnp.where(same < 0, 0, x)
-        return {"previous": previous, "step": step}, jnp.where(same < 0, back, step) * jnp.sign(x)
+        kept = arithmetic.after(x if variant == "minus" else jnp.where(same < 0, 0, x), step)
+        y = jnp.where(same < 0, last, step) * jnp.sign(x) if variant == "plus" else step * jnp.sign(kept)
+        return {"previous": kept, "step": step}, y
 
     first = _first_step("rprop", learning_rate, "previous")
     steps = recurrent(rule, first, eta_minus=eta_minus, eta_plus=eta_plus, least=min_step_size, most=max_step_size)

@@ -10,7 +10,7 @@ from gdo_optax import arithmetic
 from gdo_optax.arithmetic import as_dtype, as_real
 from gdo_optax.combinators import chain
 from gdo_optax.core import Hyperparameter, Piece, assemble, piece
-from gdo_optax.makers import paired, pointwise, pooled, recurrent
+from gdo_optax.makers import Running, paired, pointwise, pooled, recurrent
 from gdo_optax.pieces.scales import inverse_root, scale
 from gdo_optax.trees import each, global_norm
 
@@ -115,14 +115,20 @@ def positive_negative_momentum(
     if callable(decay):
         raise TypeError("positive_negative_momentum: decay cannot be a schedule: two averages share its square")
 
-    def rule(m: dict[str, Array], g: Array, decay: Numeric, factor: Numeric) -> tuple[dict[str, Array], Array]:
-        new = arithmetic.average(m["before"], g, decay)
-        length = ((1 + factor) ** 2 + factor**2) ** 0.5
-        return {"last": new, "before": m["last"]}, ((1 + factor) * new - factor * m["last"]) / length
+    def rule(
+        m: dict[str, Array], g: Array, decay: Numeric, factor: Numeric, odd: Array
+    ) -> tuple[dict[str, Array], Array]:
+        turn = odd == 1
+        kept = {  # each in its place, as what moves is copied
+            "odd": jnp.where(turn, arithmetic.average(m["odd"], g, decay), m["odd"]),
+            "even": jnp.where(turn, m["even"], arithmetic.average(m["even"], g, decay)),
+        }
+        new, last = jnp.where(turn, kept["odd"], kept["even"]), jnp.where(turn, kept["even"], kept["odd"])
+        return kept, ((1 + factor) * new - factor * last) / ((1 + factor) ** 2 + factor**2) ** 0.5
 
-    return recurrent(
-        rule, lambda zeros: {"last": zeros, "before": zeros + 0}, dtype, decay=decay**2, factor=positive_negative_factor
-    )
+    odd = Running(lambda odd, count: 1 - odd, lambda: 0.0)
+    settings = {"decay": decay**2, "factor": positive_negative_factor, "odd": odd}
+    return recurrent(rule, lambda zeros: {"odd": zeros, "even": zeros + 0}, dtype, **settings)
 
 
 @piece
