@@ -99,12 +99,12 @@ def ratio(a: Array, b: Array, neither: Array) -> Array:
 def inverse_root(v: Array, eps: Numeric, eps_root: Numeric) -> Array:
     """1/(√(v + eps_root) + eps) for v ≥ 0, and 0 where that divides by 0.
 
-    The zero is looked for only where it can be, and in v: a second reader of the root makes the compiler write it out.
+    The zero is looked for only where it can be, and before the root: what comes after it every reader would do again.
     """
-    inverse = 1 / (root(v + eps_root) + eps)
-    if any(isinstance(e, int | float) and e > 0 for e in (eps, eps_root)):
-        return inverse
-    return jnp.where((v + eps_root == 0) & (eps == 0), 0, inverse)
+    v = v + eps_root
+    if not any(isinstance(e, int | float) and e > 0 for e in (eps, eps_root)):
+        v = jnp.where((v == 0) & (eps == 0), jnp.inf, v)
+    return 1 / (root(v) + eps)
 
 
 def average(m: Array, x: Array, decay: Numeric, new: Numeric | None = None) -> Array:
@@ -163,9 +163,9 @@ def norm_of_product(x: Array) -> Array:
     """‖x‖₂ of an x that is cheap to compute twice.
 
     XLA writes out on a CPU what is summed and needed once more, unless the sum has two results, which it adds up
-    slowly: so sixteen numbers at a time.
+    slowly: so up to sixteen numbers at a time, along the first axis that has eight, as neighbours are added together.
     """
-    axis = max(range(x.ndim), key=lambda i: (_block(x.shape[i]), i), default=0)
+    axis = max(range(x.ndim), key=lambda i: (min(_block(x.shape[i]), 8), -i), default=0)
     block = _block(x.shape[axis]) if x.ndim else 1
     if block < 4 or any(jax.typeof(x).sharding.spec):
         return norm(x)

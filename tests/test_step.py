@@ -64,6 +64,12 @@ def test_a_program_grows_with_the_arrays_and_not_with_their_square(name: str) ->
     assert many < 4.4 * few
 
 
+def test_adafactor_looks_for_zeros_in_its_vectors_alone() -> None:
+    """And not in every number of the matrix, each time that it multiplies by them."""
+    matrix = [jax.ShapeDtypeStruct((256, 256), jnp.float32)]
+    assert "pred[256,256]" not in lowered(get("adafactor")(), matrix).compile().as_text()
+
+
 def test_a_number_compiles_to_the_same_program_as_any_other() -> None:
     assert cost(get("adam")(0.1), SHAPES) == cost(get("adam")(0.2), SHAPES)
 
