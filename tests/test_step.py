@@ -26,8 +26,8 @@ SHAPES = [(256, 256)] * 3
 FLOORS = {
     "sgd": 3, "momentum": 6, "adam": 10, "adamw": 10, "radam": 10, "amsgrad": 13, "rmsprop": 7, "adagrad": 7,
     "lion": 7, "adadelta": 12, "lars": 9, "lars_2017": 9, "nesterov_1983": 7, "lookahead": 14,
-    "ranger_qh": 15.1, "rprop": 12, "delta_bar_delta": 12, "hinton_gains": 11, "adabound": 10, "amsbound": 13, "clip + adamw": 11,
-    "skip_nonfinite(adamw)": 11, "accumulate(adamw, 4)": 14,
+    "ranger_qh": 15.1, "rprop": 12, "delta_bar_delta": 12, "hinton_gains": 11, "adabound": 10,
+    "amsbound": 13, "clip + adamw": 11, "skip_nonfinite(adamw)": 11, "accumulate(adamw, 4)": 14,
 }  # fmt: skip
 """Words as measured, nothing beside them: a form that moves more, or that writes an expression out, is a step back."""
 BESIDE = {"adafactor": (7.4, 0.14), "ranger": (16.4, 0.34), "lamb": (15, 1), "ranger21": (35.1, 2.68)}
@@ -64,10 +64,10 @@ def test_a_program_grows_with_the_arrays_and_not_with_their_square(name: str) ->
     assert many < 4.4 * few
 
 
-def test_adafactor_looks_for_zeros_in_its_vectors_alone() -> None:
-    """And not in every number of the matrix, each time that it multiplies by them."""
-    matrix = [jax.ShapeDtypeStruct((256, 256), jnp.float32)]
-    assert "pred[256,256]" not in lowered(get("adafactor")(), matrix).compile().as_text()
+def test_adafactor_looks_for_zeros_once_in_its_rows_and_once_in_its_columns() -> None:
+    """And not in the loops over the matrix, which would look again for every number."""
+    text = lowered(get("adafactor")(), [jax.ShapeDtypeStruct((256, 256), jnp.float32)]).compile().as_text()
+    assert text.count(" select(") <= 5  # two counts and the mean of the rows are the others
 
 
 def test_a_number_compiles_to_the_same_program_as_any_other() -> None:
