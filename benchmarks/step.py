@@ -121,7 +121,7 @@ def times(names: Sequence[str], sizes: Sequence[int], arrays: Sequence[int], tur
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__)
     parser.add_argument("--words", action="store_true", help="words moved and allocated per parameter, and no times")
-    parser.add_argument("--optimizer", nargs="+", choices=[*timing.CASES, *measured()], metavar="NAME")
+    parser.add_argument("--optimizer", nargs="+", choices=[*timing.BY_NAME, *measured()], metavar="NAME")
     parser.add_argument("--parameters", nargs="+", type=int, default=(10_000, 1_000_000, 30_000_000))
     parser.add_argument("--arrays", nargs="+", type=int, default=(1, 10, 100, 500))
     parser.add_argument("--turns", type=int, default=15)

@@ -57,6 +57,29 @@ CASES: dict[str, tuple[Maker, Maker, int]] = {
     ),
 }
 """Ours, optax's, and how many arrays a parameter is stored in: itself and its memories."""
+
+
+def listed(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same, with a list of arrays for a state: what a tree costs to take apart and to put together is left out."""
+
+    def init(params: Any) -> Any:
+        return jax.tree.leaves(tx.init(params))
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        tree = jax.tree.unflatten(jax.tree.structure(jax.eval_shape(tx.init, params)), state)
+        updates, tree = tx.update(updates, tree, params)
+        return updates, jax.tree.leaves(tree)
+
+    return optax.GradientTransformation(init, update)
+
+
+BY_NAME: dict[str, tuple[Maker, Maker, int]] = {
+    "flatten(adam)": (lambda: optax.flatten(g.adam(1e-3)), lambda: optax.adam(1e-3), 3),
+    "listed(adam)": (lambda: listed(g.adam(1e-3)), lambda: listed(optax.adam(1e-3)), 3),
+    "listed(radam)": (lambda: listed(g.radam(1e-3)), lambda: listed(optax.radam(1e-3)), 3),
+    **CASES,
+}
+"""With those that are not measured unless they are asked for."""
 SLOWER = 1.05
 TORCH = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adagrad": "Adagrad"}
 
@@ -141,7 +164,7 @@ def timed(run: Callable[[int], None], steps: int) -> float:
 
 def measure(name: str, parameters: int, arrays: int, turns: int) -> Timing:
     """One cell: all rivals in turns, after two that warm up."""
-    ours, theirs, stored = CASES[name]
+    ours, theirs, stored = BY_NAME[name]
     sizes = shapes(parameters, arrays)
     grads = filled(sizes, 1e-3)
     mine = of(ours(), sizes, grads)
@@ -203,7 +226,8 @@ def plot(path: Path, timings: Sequence[Timing]) -> None:
         for t in cells:
             right.annotate(t.method, (t.words, bandwidth(t)), fontsize=7, xytext=(3, 3), textcoords="offset points")
         twins = {
-            3 * CASES[t.method][2]: 12e-6 * CASES[t.method][2] * t.parameters / t.ms / t.ratios["twin"] for t in cells
+            3 * BY_NAME[t.method][2]: 12e-6 * BY_NAME[t.method][2] * t.parameters / t.ms / t.ratios["twin"]
+            for t in cells
         }
         right.plot(*zip(*sorted(twins.items()), strict=True), "--", color=RED, label="twin, its words in its time")
         right.legend(frameon=False, fontsize=8) if cells else None
