@@ -73,8 +73,8 @@ def rectify(decay: Numeric, threshold: Numeric = 5.0, otherwise: Numeric = 1.0) 
         rho, rho_inf = arithmetic.sma_length(time_of(count), decay)
         adapts = (rho >= arithmetic.as_dtype(threshold, rho.dtype)) & (rho > 4)
         rho, rho_inf = jnp.where(adapts, rho, 5), jnp.where(adapts, rho_inf, 5)  # no root of a negative in either arm
-        r = jnp.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
-        return jnp.where(adapts, r, 0)
+        squared = (rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)
+        return arithmetic.root(jnp.where(adapts, squared, 0))
 
     return pointwise(
         lambda scale, r, otherwise: jnp.where(r > 0, r * scale, otherwise), r=rectification, otherwise=otherwise
