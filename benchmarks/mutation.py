@@ -47,6 +47,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "stopping.py": ("strategies",),
     "sampling.py": ("strategies",),
     "damping.py": ("problems",),
+    "leafwise.py": ("properties", "pieces", "numerics", "pieces_contract"),
     "makers.py": ("properties", "pieces", "numerics", "pieces_contract"),
     "combinators.py": ("properties", "pieces", "variants", "evaluations"),
     "frage.py": ("frage",),

@@ -23,8 +23,8 @@ from gdo_optax.frage import (
     moment_loss,
     reverse_gradient,
 )
+from gdo_optax.leafwise import Running
 from gdo_optax.makers import (
-    Running,
     accumulated,
     displacement,
     located,

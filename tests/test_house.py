@@ -30,6 +30,7 @@ LAYERS = [
     ["grouping"],
     ["schedules", "warmups", "restarts", "cycles"],
     ["diagnostics", "core", "stopping", "sampling"],
+    ["leafwise"],
     ["makers"],
     ["combinators"],
     ["pieces"],

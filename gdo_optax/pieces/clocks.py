@@ -11,7 +11,8 @@ from chex import Array, Numeric
 from gdo_optax import arithmetic
 from gdo_optax.core import Hyperparameter, Piece, piece
 from gdo_optax.counting import time_of
-from gdo_optax.makers import Running, pointwise, timed
+from gdo_optax.leafwise import Running
+from gdo_optax.makers import pointwise, timed
 from gdo_optax.schedules import complement
 
 

@@ -9,7 +9,8 @@ from chex import Array, ArrayTree, Numeric
 
 from gdo_optax.arithmetic import copy, weight_of_past, wide_dtype
 from gdo_optax.core import Hyperparameter, Piece, Weights, assemble, piece
-from gdo_optax.makers import Running, displacement, weights
+from gdo_optax.leafwise import Running
+from gdo_optax.makers import displacement, weights
 from gdo_optax.trees import absent, columns
 
 

@@ -10,7 +10,8 @@ from gdo_optax import arithmetic
 from gdo_optax.arithmetic import as_dtype, as_real
 from gdo_optax.combinators import chain
 from gdo_optax.core import Hyperparameter, Piece, assemble, piece
-from gdo_optax.makers import Running, paired, pointwise, pooled, recurrent
+from gdo_optax.leafwise import Running
+from gdo_optax.makers import paired, pointwise, pooled, recurrent
 from gdo_optax.pieces.scales import inverse_root, scale
 from gdo_optax.trees import each, global_norm
 
