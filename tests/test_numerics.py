@@ -72,6 +72,7 @@ def test_reciprocals_of_nothing() -> None:
     np.testing.assert_array_equal(arithmetic.reciprocal(jnp.array([0.0, 4.0, jnp.nan])), [0, 0.25, np.nan])
     np.testing.assert_array_equal(arithmetic.inverse_root(jnp.array([0.0, 4.0]), 0, 0.0), [0, 0.5])
     np.testing.assert_array_equal(arithmetic.inverse_root(jnp.array([0.0, 4.0]), jnp.float32(0), 0.0), [0, 0.5])
+    np.testing.assert_allclose(arithmetic.inverse_root(jnp.array([0.0, 4.0]), jnp.float32(0.5), 0.0), [2, 0.4])
     np.testing.assert_allclose(arithmetic.inverse_root(jnp.array([0.0, 3.0]), 0.5, 1.0), [1 / 1.5, 1 / 2.5])
 
 
@@ -107,6 +108,16 @@ def test_sums_of_many_numbers_lose_none(shape: tuple[int, ...]) -> None:
         assert float(jax.jit(norm)(x)) == pytest.approx(size, rel=4 * 2**-23)
     mean = jax.jit(lambda x: arithmetic.mean(x, tuple(range(x.ndim))))(x)
     assert float(mean) == pytest.approx(exact.mean(), rel=4 * 2**-23)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sums"),
+    [((32, 48), (2, 48)), ((24, 48), (2, 48)), ((6, 48), (6, 3)), ((48, 6), (3, 6)), ((3, 64, 5), (3, 4, 5))],
+)
+def test_neighbours_are_added_together_where_the_first_axis_has_eight(shape: tuple, sums: tuple) -> None:
+    """Along the last axis each sum is of neighbours, which is slow."""
+    equations = jax.make_jaxpr(arithmetic.norm_of_product.__wrapped__)(jnp.ones(shape)).eqns
+    assert sums in [v.aval.shape for e in equations if e.primitive.name == "reduce" for v in e.outvars]
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (7,), (32,), (3, 48), (48, 5), (2, 3, 64)])

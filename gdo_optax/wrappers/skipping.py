@@ -29,12 +29,12 @@ def skip_nonfinite(inner: optax.GradientTransformation) -> Piece:
 
     It goes around the whole optimizer, slow weights and `accumulate` too, which by itself leaves out a micro-batch;
     `eval_params` reads what is inside. The state counts what was left out. All is decided on the device: our own pieces
-    choose in every memory, number by number, which costs a pass over the gradient and no copy; of other transformations
-    one `jax.lax.cond` does, of which both branches need a copy of the state. optax.apply_if_finite judges by the updates
-    instead, and an infinite square that a division has turned into 0 stays in its moments; here the gradient alone is
-    judged, of which, where it is finite, our own pieces make finite steps. What is emitted in place of a step is −0,
-    which added changes no bit, not even of a −0. Where workers have gradients of their own, average these first, so
-    that all of them skip.
+    choose in every memory, number by number, which costs a pass over the gradient and no copy; other transformations go
+    through one `jax.lax.cond`, of which both branches need a copy of the state. optax.apply_if_finite judges by the
+    updates instead, and an infinite square that a division has turned into 0 stays in its moments; here the gradient
+    alone is judged, of which, where it is finite, our own pieces make finite steps. What is emitted in place of a step
+    is −0, which added changes no bit, not even of a −0. Where workers have gradients of their own, average these first,
+    so that all of them skip.
 
     Args:
         inner: any optax transformation.
