@@ -83,17 +83,17 @@ def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arr
 
 def reciprocal(x: Array) -> Array:
     """1/x, and 0 where x is 0 (a coordinate that has never moved does not move: 0/0 := 0). A NaN stays a NaN."""
-    return jnp.where(x == 0, 0, 1 / x)
+    return jnp.where(x == 0, 0.0, 1.0) / jnp.where(x == 0, 1, x)
 
 
 def quotient(a: Array, b: Array) -> Array:
     """a/b, and 0 where b is 0 (0/0 := 0, as in `reciprocal`)."""
-    return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))
+    return jnp.where(b == 0, 0, a) / jnp.where(b == 0, 1, b)
 
 
 def ratio(a: Array, b: Array, neither: Array) -> Array:
     """a/b, and 1 where there is `neither`; there b may be 0 and its derivative is none."""
-    return jnp.where(neither, 1, a / jnp.where(neither, 1, b))
+    return jnp.where(neither, 1, a) / jnp.where(neither, 1, b)
 
 
 def inverse_root(v: Array, eps: Numeric, eps_root: Numeric) -> Array:

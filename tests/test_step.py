@@ -64,10 +64,20 @@ def test_a_program_grows_with_the_arrays_and_not_with_their_square(name: str) ->
     assert many < 4.4 * few
 
 
+@pytest.mark.parametrize(("name", "most"), [("lamb", 7), ("lars", 5), ("layerwise(adam)", 7), ("adafactor", 16)])
+def test_no_more_kernels_an_array_than_measured(name: str, most: int) -> None:
+    """What ends in a division or a root is computed once, in a kernel of its own: so ratios end in theirs."""
+    few, many = (
+        lowered(measured()[name][0](), [jax.ShapeDtypeStruct((256, 256), jnp.float32)] * n).compile().as_text()
+        for n in (2, 6)
+    )
+    assert (many.count(" fusion(") - few.count(" fusion(")) / 4 <= most
+
+
 def test_adafactor_looks_for_zeros_once_in_its_rows_and_once_in_its_columns() -> None:
     """And not in the loops over the matrix, which would look again for every number."""
     text = lowered(get("adafactor")(), [jax.ShapeDtypeStruct((256, 256), jnp.float32)]).compile().as_text()
-    assert text.count(" select(") <= 5  # two counts and the mean of the rows are the others
+    assert text.count(" select(") <= 6  # of the others two are of counts and two of the mean of the rows
 
 
 def test_a_number_compiles_to_the_same_program_as_any_other() -> None:

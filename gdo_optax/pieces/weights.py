@@ -107,7 +107,7 @@ def scale_to_parameter_norm(learning_rate: Hyperparameter) -> Piece:
 
     def scaled(x: Array, p: Array, learning_rate: Numeric) -> Array:
         of_p, of_x = arithmetic.norm(p), arithmetic.norm(x)
-        return jnp.where((of_p == 0) | (of_x == 0), 1, learning_rate * of_p * arithmetic.reciprocal(of_x)) * x
+        return arithmetic.ratio(learning_rate * of_p, of_x, (of_p == 0) | (of_x == 0)) * x
 
     return paired(scaled, learning_rate=learning_rate)
 
