@@ -167,7 +167,7 @@ def write(args: argparse.Namespace, made: Problem, rows: list[standings.Row], re
 def show(args: argparse.Namespace, made: Problem, rows: list[standings.Row], results: dict[str, Runs]) -> None:
     """The table on stdout, whole even where the terminal is narrow or there is none."""
     n, test, trainings = len(made.data.train_x), len(made.data.test_x), len(FACTORS) * args.seeds
-    console = Console(width=max(140, Console().width) if sys.stdout.isatty() else 140)
+    console = Console(width=max(160, Console().width) if sys.stdout.isatty() else 160)
     console.print(
         f"{args.data}: {n} examples to train with, {test} to test, each {1 / test:.2%} of the accuracy; "
         f"{args.model} of {made.size} parameters; {args.steps} steps of batch {args.batch_size}\n"
