@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 
+import chex
 import jax
 import jax.numpy as jnp
 import pytest
@@ -98,6 +99,14 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert main(["--words", "--optimizer", "sgd"]) == 0
     assert "sgd" in capsys.readouterr().out
+
+
+def test_a_state_as_a_list_changes_no_step() -> None:
+    plain, listed, x = get("adam")(), timing.listed(get("adam")()), [jnp.ones(3), jnp.zeros(2)]
+    state, arrays = plain.init(x), listed.init(x)
+    for _ in range(2):
+        (ours, state), (theirs, arrays) = plain.update(x, state, x), listed.update(x, arrays, x)
+        chex.assert_trees_all_equal((ours, jax.tree.leaves(state)), (theirs, arrays))
 
 
 @pytest.mark.parametrize("name", ["step", "compile"])
