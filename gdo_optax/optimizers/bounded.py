@@ -180,7 +180,10 @@ def adaboundw(
 
 
 def step_size(learning_rate: Hyperparameter, b1: Hyperparameter, b2: Hyperparameter, eps: Numeric) -> list[Piece]:
-    """Adam's step size from vₜ, before any bound."""
+    """Adam's step size from vₜ, before any bound.
+
+    The order of D. P. Kingma, J. Ba (2015), arXiv:1412.6980, end of section 2.
+    """
     return [
         inverse_root(eps),  # 1/(√vₜ+ε)
         bias_correction(b2, power=-1 / 2),  # ·√(1−b2ᵗ)
