@@ -76,7 +76,6 @@ def listed(tx: optax.GradientTransformation) -> optax.GradientTransformation:
 BY_NAME: dict[str, tuple[Maker, Maker, int]] = {
     "flatten(adam)": (lambda: optax.flatten(g.adam(1e-3)), lambda: optax.adam(1e-3), 3),
     "listed(adam)": (lambda: listed(g.adam(1e-3)), lambda: listed(optax.adam(1e-3)), 3),
-    "listed(radam)": (lambda: listed(g.radam(1e-3)), lambda: listed(optax.radam(1e-3)), 3),
     **CASES,
 }
 """With those that are not measured unless they are asked for."""

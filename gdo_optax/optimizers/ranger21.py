@@ -76,7 +76,7 @@ def ranger21(
         normalize(),  # / std
         parallel(
             _decayed,
-            variance=[square(), ema(b2), running_max()],  # maxₛ vₛ
+            variance=[square(), ema(b2), running_max()],  # maxₛ vₛ, corrected by each reader: a v̂ for both is an array
             scale=[recall("variance"), bias_correction(b2), inverse_softplus_root(eps)],  # 1/softplus(√v̂ₜ+ε)
             direction=[positive_negative_momentum(b1, positive_negative_factor), bias_correction(b1)],  # m̂ₜ
             decay=[recall("variance"), bias_correction(b2), stable_weight_decay(weight_decay)],  # λ·θₜ₋₁/√(mean v̂ₜ)
