@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from chex import Array, Numeric
+from jax.experimental.xla_metadata import set_xla_metadata
 
 
 def wide_dtype(x: Array) -> jnp.dtype:
@@ -42,7 +43,9 @@ def squared(x: Array) -> Array:
 
 def mean(x: Array, axis: int | tuple[int, ...], keepdims: bool = False) -> Array:
     """The mean over some axes, 0 over none: divided before it is summed, so that it is finite where x is."""
-    return _within(jnp.sum(x * _share(x, axis), axis, keepdims=keepdims))
+    x = x * _share(x, axis)
+    of_all = _within(total(x, axis) if isinstance(axis, int) else jnp.sum(x, axis))
+    return jnp.expand_dims(of_all, axis) if keepdims else of_all
 
 
 def mean_squares(x: Array, first: int, second: int) -> tuple[Array, Array]:
@@ -65,7 +68,7 @@ def _within(x: Array) -> Array:
     if jnp.iscomplexobj(x):
         return x
     largest = float(jnp.finfo(x.dtype).max)
-    return jnp.clip(x, -largest, largest)
+    return jnp.minimum(jnp.maximum(x, -largest), largest)
 
 
 @jax.custom_jvp
@@ -83,17 +86,19 @@ def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arr
 
 def reciprocal(x: Array) -> Array:
     """1/x, and 0 where x is 0 (a coordinate that has never moved does not move: 0/0 := 0). A NaN stays a NaN."""
-    return jnp.where(x == 0, 0.0, 1.0) / jnp.where(x == 0, 1, x)
+    nothing = x == 0
+    return jnp.where(nothing, 0.0, 1.0) / jnp.where(nothing, 1.0, x)
 
 
 def quotient(a: Array, b: Array) -> Array:
     """a/b, and 0 where b is 0 (0/0 := 0, as in `reciprocal`)."""
-    return jnp.where(b == 0, 0, a) / jnp.where(b == 0, 1, b)
+    nothing = b == 0
+    return jnp.where(nothing, 0.0, a) / jnp.where(nothing, 1.0, b)
 
 
 def ratio(a: Array, b: Array, neither: Array) -> Array:
     """a/b, and 1 where there is `neither`; there b may be 0 and its derivative is none."""
-    return jnp.where(neither, 1, a) / jnp.where(neither, 1, b)
+    return jnp.where(neither, 1.0, a) / jnp.where(neither, 1.0, b)
 
 
 def inverse_root(v: Array, eps: Numeric, eps_root: Numeric) -> Array:
@@ -101,10 +106,15 @@ def inverse_root(v: Array, eps: Numeric, eps_root: Numeric) -> Array:
 
     The zero is looked for only where it can be, and before the root: what comes after it every reader would do again.
     """
-    v = v + eps_root
+    v = v if is_zero(eps_root) else v + eps_root
     if not any(isinstance(e, int | float) and e > 0 for e in (eps, eps_root)):
-        v = jnp.where((v == 0) & (eps == 0), jnp.inf, v)
-    return 1 / (root(v) + eps)
+        v = jnp.where(v == 0 if is_zero(eps) else (v == 0) & (eps == 0), jnp.inf, v)
+    return 1 / (root(v) if is_zero(eps) else root(v) + eps)
+
+
+def is_zero(x: Numeric) -> bool:
+    """Whether it is the number 0, which need not be added."""
+    return isinstance(x, int | float) and x == 0
 
 
 def average(m: Array, x: Array, decay: Numeric, new: Numeric | None = None) -> Array:
@@ -145,10 +155,29 @@ def weight_of_past(t: Array, decay: Numeric) -> Array:
     return -jnp.expm1(t * log(as_dtype(decay, t.dtype)))
 
 
+def total(x: Array, axis: int | None = None) -> Array:
+    """The sum over all axes, or one, on a CPU in one loop if it is small.
+
+    Of fewer than 4,096 numbers XLA makes a loop of every 32, and more loops of those, each to be compiled. Sums of sums
+    it does not see as one, and leaves them together, if there is something between them, as a rounding that does
+    nothing.
+    """
+    if x.size >= 4096 or jnp.iscomplexobj(x) or any(jax.typeof(x).sharding.spec):
+        return jnp.sum(x, axis)
+    x, axis = (x.ravel(), 0) if axis is None else (x, axis % x.ndim)
+    length = x.shape[axis]
+    block = max((k for k in range(4, 33) if length % k == 0), default=1)
+    if length <= 32 or block == 1:
+        return jnp.sum(x, axis)
+    parts = jnp.sum(x.reshape(*x.shape[:axis], length // block, block, *x.shape[axis + 1 :]), axis + 1)
+    info = jnp.finfo(x.dtype)
+    return total(jax.lax.reduce_precision(parts, info.nexp, info.nmant), axis)
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
     """The Euclidean norm ‖x‖₂ over all axes, or some, which stay as 1: finite for finite x, with derivative 0 at 0."""
-    return _root_of_sum(jnp.sum(squared(x), axes, keepdims=axes is not None))
+    return _root_of_sum(total(squared(x)) if axes is None else jnp.sum(squared(x), axes, keepdims=True))
 
 
 @norm.defjvp
@@ -158,47 +187,28 @@ def _norm_jvp(axes: tuple[int, ...] | None, primals: tuple[Array], tangents: tup
     return length, jnp.sum(jnp.real(jnp.conj(x) * dx), axes, keepdims=axes is not None) * reciprocal(length)
 
 
-@jax.custom_jvp
-def norm_of_product(x: Array) -> Array:
-    """‖x‖₂ of an x that is cheap to compute twice.
+def norm_apart(x: Array, again: Callable[[], Array]) -> Array:
+    """‖x‖₂, on a CPU of `again()`, which is x once more, in a call that is not inlined.
 
-    XLA writes out on a CPU what is summed and needed once more, unless the sum has two results, which it adds up
-    slowly: so up to sixteen numbers at a time, along the first axis that has eight, as neighbours are added together.
+    What is equal XLA merges before it fuses, and an x with two readers it writes out: but it merges nothing with what
+    is in a call.
     """
-    axis = max(range(x.ndim), key=lambda i: (min(_block(x.shape[i]), 8), -i), default=0)
-    block = _block(x.shape[axis]) if x.ndim else 1
-    if block < 4 or any(jax.typeof(x).sharding.spec):
-        return norm(x)
-    shape = (*x.shape[:axis], x.shape[axis] // block, block, *x.shape[axis + 1 :])
-    both = squared(x).reshape(shape), jnp.abs(x).reshape(shape)
-    first = (jnp.zeros((), both[0].dtype),) * 2
-    sums, largest = jax.lax.reduce(both, first, _added_and_larger, (axis + 1,))
-    return jnp.maximum(_root_of_sum(jnp.sum(sums)), jnp.max(largest))
 
+    def apart() -> Array:
+        with set_xla_metadata(inlineable="false"):
+            return _root_of_sum(jax.jit(lambda: total(squared(again())))())
 
-@norm_of_product.defjvp
-def _norm_of_product_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    return norm_of_product(*primals), _norm_jvp(None, primals, tangents)[1]
-
-
-def _block(length: int) -> int:
-    """The largest divisor up to 16."""
-    return next(k for k in range(16, 0, -1) if length % k == 0) if length else 1
-
-
-def _added_and_larger(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
-    """By name, as JAX compiles a reduction anew for every new function."""
-    return a[0] + b[0], jnp.maximum(a[1], b[1])
+    return jax.lax.platform_dependent(cpu=apart, default=lambda: norm(x))
 
 
 def _root_of_sum(total: Array) -> Array:
     """It is the sum that is kept finite: a bound on every square would be an array for the compiler to write out."""
-    return jnp.sqrt(jnp.minimum(total, float(jnp.finfo(total.dtype).max)))
+    return root(jnp.minimum(total, float(jnp.finfo(total.dtype).max)))
 
 
-def root_mean_square(x: Array, norm: Callable[[Array], Array]) -> Array:
-    """√(mean x²) over all axes, through a norm."""
-    return norm(x) / math.sqrt(max(x.size, 1))
+def root_of_size(x: Array) -> float:
+    """By which ‖x‖ is divided for the root of the mean of x²."""
+    return math.sqrt(max(x.size, 1))
 
 
 def langevin(y: Array) -> Array:

@@ -10,6 +10,7 @@ import optax
 from chex import Array, ArrayTree
 
 from gdo_optax.core import ITSELF, Piece, assemble, piece, printed_as_itself
+from gdo_optax.grouping import Recomputable
 from gdo_optax.recipe import name_of, show
 from gdo_optax.trees import Mask, each, magnitudes, overlaid, selected, widened
 
@@ -97,7 +98,7 @@ def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTra
             out[k], s = run_update(c, x, state[k] if k in remembering else {}, params, **own)
             if k in remembering:
                 kept[k] = s
-        return each(merge, *out.values()), kept
+        return _merged(merge, *out.values()), kept
 
     return assemble(
         init,
@@ -108,6 +109,14 @@ def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTra
         common=in_common(chains, remembering),
         body=ITSELF,
     )
+
+
+def _merged(merge: Callable[..., Array], *branches: Any) -> Any:
+    """What the branches emit, merged: it can be computed again where they can."""
+    merged = each(merge, *(b.array if isinstance(b, Recomputable) else b for b in branches))
+    if not all(isinstance(b, Recomputable) for b in branches):
+        return merged
+    return Recomputable(merged, lambda: each(merge, *(b.reread() for b in branches)))
 
 
 def in_common(pieces: Mapping[str, optax.GradientTransformation], remembering: Container[str]) -> Callable | None:

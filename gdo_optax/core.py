@@ -50,14 +50,6 @@ class Piece(optax.GradientTransformationExtraArgs):
         return recipe(self)
 
 
-class Timed(NamedTuple):
-    """A count of updates (int32), what is remembered beside it, and the numbers that depend on their own past."""
-
-    count: Array
-    memory: Any = ()
-    running: Any = ()
-
-
 class Weights(NamedTuple):
     """A count of updates (int32), and a second set of weights, which `eval_params` reads."""
 

@@ -1,13 +1,31 @@
 """One function for all arrays of a shape: traced once, called for each."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from chex import ArrayTree
+from chex import Array, ArrayTree
 
 from gdo_optax.trees import absent, memories_of
+
+
+LARGE, SMALL = 2**22, 2**12
+"""In an update of so many numbers what has two readers, if it is not small itself, takes less time computed twice than
+written to new memory."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recomputable:
+    """An array of a large update, and how to compute it `again`, unless it is in memory anyway."""
+
+    array: Array
+    again: Callable[[], Array] | None = None
+
+    def reread(self) -> Array:
+        """The array, as a reader has it who does not share it with others."""
+        return self.again() if self.again else self.array
 
 
 def grouped(init: Callable | None, update: Callable, common: Callable[[Any], Any]) -> Callable:
@@ -20,7 +38,7 @@ def grouped(init: Callable | None, update: Callable, common: Callable[[Any], Any
     """
 
     def by_array(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
-        if "common" in extra or len(jax.tree.leaves(x)) < 2 or not _recorded():
+        if "common" in extra or not jax.tree.leaves(x) or not _recorded():
             return update(x, state, params, **extra)
         try:
             return one_by_one(x, state if init else (), params, extra)
@@ -31,6 +49,7 @@ def grouped(init: Callable | None, update: Callable, common: Callable[[Any], Any
         own, outer = memories_of(init or (lambda _: ()))
         structure: Any = jax.tree.structure(x, is_leaf=absent)
         parts, shared, once = outer.flatten_up_to(state), [not here for here in own], common(state)
+        large = sum(a.size for a in jax.tree.leaves(x)) >= LARGE
         columns = [structure.flatten_up_to(tree) for tree in (x, *_at(own, parts))]
         beside = [None] * len(columns[0]) if params is None else structure.flatten_up_to(params)
 
@@ -38,7 +57,8 @@ def grouped(init: Callable | None, update: Callable, common: Callable[[Any], Any
         def one(x: Any, p: Any, memories: list[Any]) -> tuple[Any, list[Any], list[Any]]:
             memory = iter(memories)
             alone = outer.unflatten([next(memory) if here else part for here, part in zip(own, parts, strict=True)])
-            y, new = update(x, alone, p, common=once, **extra)
+            y, new = update(Recomputable(x) if large and x.size >= SMALL else x, alone, p, common=once, **extra)
+            y = y.array if isinstance(y, Recomputable) else y
             new_parts = outer.flatten_up_to(new) if init else []
             return y, _at(own, new_parts), _at(shared, new_parts)
 

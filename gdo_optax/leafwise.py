@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.arithmetic import as_real
-from gdo_optax.core import Piece, Timed, assemble
+from gdo_optax.arithmetic import as_real, norm, norm_apart
+from gdo_optax.core import Piece, assemble
+from gdo_optax.grouping import Recomputable
 from gdo_optax.trees import absent, columns, number_dtype, of_numbers, path_name
 
 
@@ -34,27 +35,30 @@ def leafwise(
     initial: Callable[[Any], Any] | None = None,
     timed: bool = False,
     paired: bool = False,
-    state: type = Timed,
+    state: type | None = None,
     beside: Callable[[ArrayTree, Any], list[dict[str, Any]]] | None = None,
+    normed: bool = False,
 ) -> Piece:
-    """(m, x, t, p; hyperparameters) ↦ (m′, y) on every leaf.
+    """(m, x, t, p; hyperparameters) ↦ (m′, y), or (m′, x ↦ y), on every leaf.
 
-    Its state is a tree of m's, beside a count where f or a schedule among the hyperparameters asks for the time.
-    `beside` may give each leaf keywords of its own, from the whole tree and the count.
+    Its state is a tree of m's; where f or a schedule among the hyperparameters asks for the time {"count", "memory",
+    "running"}, of which there is what is kept, or a `state` of these three. `beside` may give each leaf keywords of its
+    own, from the whole tree and the count; where it is `normed` f gets the `length` of x. What is emitted can be
+    computed again, and need not be written out for a norm, if it is kept, a function of x, or nothing is kept.
     """
     running = {k: h for k, h in hyper.items() if isinstance(h, Running)}
     timed = timed or bool(running) or any(map(callable, hyper.values()))
 
     def init(params: ArrayTree) -> Any:
-        memory = jax.tree.map(initial, params) if initial else ()
+        memory = jax.tree.map(initial, params) if initial else None
         first = {k: jnp.asarray(h.initial(), number_dtype(params)) for k, h in running.items()}
-        return state(jnp.zeros((), jnp.int32), memory, first or ()) if timed else memory
+        return _closed(state, jnp.zeros((), jnp.int32), memory, first) if timed else memory
 
     def evaluated(kept: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """The time, the running numbers and all hyperparameters of this update."""
         if not timed:
             return None, {}, hyper
-        count, _, past = _opened(kept, state)
+        count, _, past = _opened(state, kept)
         now = {k: jnp.asarray(h.step(past[k], count), past[k].dtype) for k, h in running.items()}
         values = {k: h(count) if callable(h) else h for k, h in hyper.items()} | now
         return optax.safe_increment(count), now, values
@@ -65,24 +69,34 @@ def leafwise(
         if paired and params is None:
             raise ValueError("this transformation reads the parameters: call update(updates, state, params)")
         time, now, values = common or evaluated(kept)
-        count, memory, past = kept if timed else (None, kept, ())
+        count, memory, past = _opened(state, kept) if timed else (None, kept, {})
+        source, x = (x, x.array) if isinstance(x, Recomputable) else (None, x)
 
-        def leaf(own: dict[str, Any], x: Array, p: Array, m: Any) -> tuple[Any, Array]:
+        def leaf(own: dict[str, Any], x: Array, p: Array, m: Any) -> tuple[Any, Any]:
             if absent(x):
                 return m, x
             t = time.astype(jnp.finfo(x.dtype).dtype) if timed else None
-            new, y = f(m, x, t, p, **{k: as_real(v, x.dtype) for k, v in values.items()}, **own)
-            return (new, y) if go is None or not initial else _if_it_goes(go, new, m, y)
+            own = {k: as_real(v, x.dtype) for k, v in values.items()} | own
+            if normed:
+                own["length"] = norm_apart(x, source.again) if source and source.again else norm(x)
+            new, y = f(m, x, t, p, **own)
+            read = y if callable(y) else None if initial else lambda x: f(m, x, t, p, **own)[1]
+            y = y(x) if callable(y) else y
+            if go is not None and initial:
+                new, y = _if_it_goes(go, new, m, y)
+            if source and read:
+                return new, Recomputable(y, lambda: read(source.reread()))
+            return new, Recomputable(y) if source and any(y is a for a in jax.tree.leaves(new)) else y
 
         structure, rows = columns(x, params if paired else x, memory if initial else x)
         _check_shapes(x, rows, initial)
         owns = beside(x, count) if beside else [{}] * len(rows)
         with of_numbers((x, params)):
             out = [leaf(own, *row) for own, row in zip(owns, rows, strict=True)]
-        memory = structure.unflatten([m for m, _ in out]) if initial else ()
+        memory = structure.unflatten([m for m, _ in out]) if initial else None
         if go is not None:
-            time, now = jax.tree.map(lambda a, b: jnp.where(go, a, b), (time, now), (count, past or {}))
-        return structure.unflatten([y for _, y in out]), state(time, memory, now or ()) if timed else memory
+            time, now = jax.tree.map(lambda a, b: jnp.where(go, a, b), (time, now), (count, past))
+        return structure.unflatten([y for _, y in out]), _closed(state, time, memory, now) if timed else memory
 
     common = None if beside else evaluated
     return assemble(init, wide_update, remembers=bool(initial) or timed, waits=True, common=common)
@@ -94,11 +108,21 @@ def _if_it_goes(go: Array, new: Any, m: Any, y: Array) -> tuple[Any, Array]:
     return kept, next((k for a, k in zip(*map(jax.tree.leaves, (new, kept)), strict=True) if a is y), y)
 
 
-def _opened(kept: Any, state: type) -> Any:
+def _closed(state: type | None, count: Array, memory: Any, running: dict[str, Array]) -> Any:
+    """The state that holds them: a type of its own, or a dict of what there is."""
+    if state:
+        return state(count, memory, running or ())
+    return {"count": count} | ({} if memory is None else {"memory": memory}) | ({"running": running} if running else {})
+
+
+def _opened(state: type | None, kept: Any) -> tuple[Array, Any, dict[str, Array]]:
     """Count, memory and running numbers of a state, or a ValueError where it is another piece's."""
-    if not isinstance(kept, state):
-        raise ValueError(f"the state is another optimizer's: it is a {type(kept).__name__}, not a {state.__name__}")
-    return kept
+    ours = isinstance(kept, state) if state else isinstance(kept, dict) and "count" in kept
+    if not ours:
+        wanted = state.__name__ if state else "dict with a count"
+        raise ValueError(f"the state is another optimizer's: it is a {type(kept).__name__}, not a {wanted}")
+    count, memory, running = kept if state else (kept["count"], kept.get("memory"), kept.get("running"))
+    return count, memory, running or {}
 
 
 def _check_shapes(x: ArrayTree, rows: list[tuple], initial: Callable | None) -> None:

@@ -39,7 +39,7 @@ def timed(f: Callable[..., Array], **hyper: Hyperparameter) -> Piece:
     >>> state = decayed.init(None)
     >>> for _ in range(4):
     ...     x, state = decayed.update(jnp.ones(1), state)
-    >>> x, state.count
+    >>> x, state["count"]
     (Array([0.5], dtype=float32), Array(4, dtype=int32))
     """
     return leafwise(lambda m, x, t, p, /, **h: (m, f(x, t, **h)), hyper, timed=True)
@@ -54,6 +54,22 @@ def paired(f: Callable[..., Array], **hyper: Hyperparameter) -> Piece:
     Array([0.1], dtype=float32)
     """
     return leafwise(lambda m, x, t, p, /, **h: (m, f(x, p, **h)), hyper, paired=True)
+
+
+def normed(f: Callable[..., Array], paired: bool = False, **hyper: Hyperparameter) -> Piece:
+    """x ↦ f(x, ‖x‖₂, **hyper), array by array; f(x, ‖x‖₂, p, **hyper) where it is `paired` with the parameter.
+
+    In a compiled update of many numbers x is computed once more for its norm, in place of being written out. Its update
+    raises ValueError without parameters where it reads them.
+
+    >>> import jax.numpy as jnp
+    >>> direction = normed(lambda x, length: x / length)
+    >>> direction.update(jnp.array([3.0, 4.0]), direction.init(None))[0]
+    Array([0.6, 0.8], dtype=float32)
+    """
+    if paired:
+        return leafwise(lambda m, x, t, p, /, length, **h: (m, f(x, length, p, **h)), hyper, paired=True, normed=True)
+    return leafwise(lambda m, x, t, p, /, length, **h: (m, f(x, length, **h)), hyper, normed=True)
 
 
 def memory(
@@ -137,7 +153,7 @@ def recurrent(
     dtype: Any = None,
     **hyper: Hyperparameter,
 ) -> Piece:
-    """(m, x) ↦ f(m, x, **hyper) = (m′, y): keeps m′, which may be a tree of arrays, and emits y.
+    """(m, x) ↦ f(m, x, **hyper) = (m′, y): keeps m′, which may be a tree of arrays, and emits y, or y(x).
 
     m starts as zeros in at least float32, or as `initial` makes it of these, and is stored in `dtype` where one is
     given. An f that needs the time asks for it as a hyperparameter, t=optax.safe_increment being the schedule
@@ -254,7 +270,7 @@ def randomized(f: Callable[..., Array], seed: Numeric = 0, **hyper: Hyperparamet
     >>> import jax
     >>> import jax.numpy as jnp
     >>> noisy = randomized(lambda x, key: x + jax.random.normal(key, x.shape, x.dtype))
-    >>> noisy.init(jnp.ones(1)).count
+    >>> noisy.init(jnp.ones(1))["count"]
     Array(0, dtype=int32)
     """
 

@@ -31,8 +31,8 @@ FLOORS = {
     "amsbound": 13, "clip + adamw": 11, "skip_nonfinite(adamw)": 11, "accumulate(adamw, 4)": 14,
 }  # fmt: skip
 """Words as measured, nothing beside them: a form that moves more, or that writes an expression out, is a step back."""
-BESIDE = {"adafactor": (7.4, 0.14), "ranger": (16.4, 0.34), "lamb": (15, 1), "ranger21": (35.1, 2.68)}
-"""Words and temporaries: sums of sixteen numbers; a constant that means have in common; LAMB's direction; clipping."""
+BESIDE = {"adafactor": (9.1, 1.01), "ranger": (16.4, 0.34), "lamb": (15, 1), "ranger21": (35.1, 2.68)}
+"""Words and temporaries: what a norm and a step read, in a small update; a constant that means have in common."""
 
 
 @pytest.mark.parametrize("name", RIVALS)
@@ -65,11 +65,15 @@ def test_a_program_grows_with_the_arrays_and_not_with_their_square(name: str) ->
     assert many < 4.4 * few
 
 
-@pytest.mark.parametrize(("name", "most"), [("lamb", 7), ("lars", 5), ("layerwise(adam)", 7), ("adafactor", 16)])
-def test_no_more_kernels_an_array_than_measured(name: str, most: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "matrix", "vector"), [("lamb", 7, 5), ("lars", 5, 3), ("layerwise(adam)", 7, 5), ("adafactor", 13, 5)]
+)
+@pytest.mark.parametrize("shape", [(256, 256), (768,)])
+def test_no_more_kernels_an_array_than_measured(name: str, matrix: int, vector: int, shape: tuple[int, ...]) -> None:
     """What ends in a division or a root is computed once, in a kernel of its own: so ratios end in theirs."""
+    most = matrix if len(shape) == 2 else vector
     few, many = (
-        lowered(measured()[name][0](), [jax.ShapeDtypeStruct((256, 256), jnp.float32)] * n).compile().as_text()
+        lowered(measured()[name][0](), [jax.ShapeDtypeStruct(shape, jnp.float32)] * n).compile().as_text()
         for n in (2, 6)
     )
     assert (many.count(" fusion(") - few.count(" fusion(")) / 4 <= most

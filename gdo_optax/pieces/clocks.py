@@ -32,11 +32,11 @@ def bias_correction(decay: Hyperparameter, power: float = 1, ahead: int = 0) -> 
     Array([2.], dtype=float32)
     """
 
-    def divided(x: Array, weight: Array) -> Array:
-        return x * weight**-power  # one division for all of x
+    def inverse(count: Array) -> Array:
+        return arithmetic.weight_of_past(time_of(count) + ahead, decay) ** -power
 
     if not callable(decay):
-        return pointwise(divided, weight=lambda count: arithmetic.weight_of_past(time_of(count) + ahead, decay))
+        return pointwise(lambda x, inverse: x * inverse, inverse=inverse)  # one division for all arrays
 
     def gathered(weight: Numeric, count: Array) -> Array:  # 1 − Πβ is the average of ones, and loses no digits
         later = jnp.maximum(count, count + ahead)  # a full count must not wrap
@@ -46,7 +46,7 @@ def bias_correction(decay: Hyperparameter, power: float = 1, ahead: int = 0) -> 
     def initial() -> Numeric:
         return functools.reduce(lambda weight, i: gathered(weight, jnp.int32(i - ahead)), range(ahead), 0.0)
 
-    return pointwise(divided, weight=Running(gathered, initial))
+    return pointwise(lambda x, weight: x * weight**-power, weight=Running(gathered, initial))
 
 
 @piece

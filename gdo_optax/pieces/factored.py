@@ -84,10 +84,9 @@ def scale_by_factored_rms(
         def means(*axes: int) -> list[Array]:
             return [mean + eps for mean in arithmetic.mean_squares(g, *axes)]
 
-        new, parts = factors(m, arithmetic.square(g) + eps, means, t**-decay_rate)
-        for v in parts:  # one after the other: the product of two vectors would be written out as a matrix
-            g = g * arithmetic.inverse_root(v, 0, 0.0)
-        return new, g
+        new, parts = factors(m, arithmetic.square(g) + eps, means, t**-decay_rate, _inverse_root)
+        # one after the other: the product of two vectors would be written out as a matrix
+        return new, lambda g: functools.reduce(jnp.multiply, parts, g)
 
     def of_magnitudes(zeros: Array) -> Any:
         return initial(jnp.abs(zeros))
@@ -95,12 +94,16 @@ def scale_by_factored_rms(
     return recurrent(rule, of_magnitudes, t=optax.safe_increment, decay_rate=decay_rate, eps=eps)
 
 
+def _inverse_root(v: Array) -> Array:
+    return arithmetic.inverse_root(v, 0, 0.0)
+
+
 def _factored(
     name: str, factored_dims: str, min_dim_size_to_factor: Numeric | None, dtype: Any, residual_dtype: Any
 ) -> tuple[Callable, Callable]:
-    """The first memory of an array of zeros, and (memory, x, means, 1 − β₂ₜ) ↦ the next one and the factors of V.
+    """The first memory of an array of zeros, and (memory, x, means, 1 − β₂ₜ, f) ↦ the next one and the factors of f(V).
 
-    `means` are those of x over two axes.
+    `means` are those of x over two axes; f, V itself unless it is given, is one of products of factors.
     """
     if factored_dims not in ("last", "largest"):
         raise ValueError(f"{name}: factored_dims={factored_dims!r} is neither 'last' nor 'largest'")
@@ -119,21 +122,23 @@ def _factored(
         vectors = {"row": jnp.sum(zeros, axes[1]), "col": jnp.sum(zeros, axes[0])}  # sharded as the parameter is
         return {k: sum_from(v, residual_dtype) for k, v in vectors.items()}
 
-    def factors(m: Any, x: Array, means: Callable, weight: Numeric) -> tuple[Any, list[Array]]:
+    def factors(
+        m: Any, x: Array, means: Callable, weight: Numeric, f: Callable[[Array], Array] = lambda v: v
+    ) -> tuple[Any, list[Array]]:
         def averaged(m: Any, x: Array) -> tuple[Any, Array]:  # 1 − β₂ₜ = t⁻ᶜ, which 1 − (1 − t⁻ᶜ) would round
             return added(m, weight * (x - totals(m).astype(x.dtype)))
 
         axes = axes_of(x.shape)
         if axes is None:
             new, v = averaged(m, x)
-            return new, [v]
+            return new, [f(v)]
         across, along = axes
         of_rows, of_cols = means(along, across)
-        (kept_row, row), (kept_col, col) = averaged(m["row"], of_rows), averaged(m["col"], of_cols)
-        rows, cols = jnp.expand_dims(row, along), jnp.expand_dims(col, across)
-        of_all = arithmetic.mean(rows, across, keepdims=True)
-        # first what is relative, so that no product of two ε underflows
-        return {"row": kept_row, "col": kept_col}, [rows * arithmetic.reciprocal(of_all), cols]
+        (row, rows), (col, columns) = averaged(m["row"], of_rows), averaged(m["col"], of_cols)
+        of_all = arithmetic.reciprocal(arithmetic.mean(rows, across))
+        relative = rows * jnp.expand_dims(of_all, across)  # first, so that no product of two ε underflows
+        parts = [jnp.expand_dims(f(relative), along), jnp.expand_dims(f(columns), across)]
+        return {"row": row, "col": col}, parts
 
     return initial, factors
 

@@ -5,7 +5,7 @@ from chex import Array, Numeric
 
 from gdo_optax import arithmetic
 from gdo_optax.core import Hyperparameter, Piece, magnitude, of_real, piece
-from gdo_optax.makers import pointwise
+from gdo_optax.makers import normed, pointwise
 
 
 @piece
@@ -105,8 +105,8 @@ def clip_by_block_rms(clipping_threshold: Numeric) -> Piece:
     Array([ 1., -1.], dtype=float32)
     """
 
-    def clipped(x: Array, clipping_threshold: Numeric) -> Array:
-        rms = arithmetic.root_mean_square(x, arithmetic.norm_of_product)
+    def clipped(x: Array, length: Array, clipping_threshold: Numeric) -> Array:
+        rms = length / arithmetic.root_of_size(x)
         return x * (1 / jnp.maximum(1, rms / clipping_threshold))
 
-    return pointwise(clipped, clipping_threshold=clipping_threshold)
+    return normed(clipped, clipping_threshold=clipping_threshold)

@@ -8,7 +8,7 @@ from chex import Array, Numeric
 from gdo_optax import arithmetic, ranges
 from gdo_optax.combinators import chain, masked
 from gdo_optax.core import Hyperparameter, Piece, piece
-from gdo_optax.makers import paired
+from gdo_optax.makers import normed, paired
 from gdo_optax.trees import Mask, inverted
 
 
@@ -25,7 +25,10 @@ def add_decayed_weights(weight_decay: Hyperparameter, mask: Mask | None = None) 
     """
     if mask is not None:
         return masked(add_decayed_weights(weight_decay), mask)
-    return paired(lambda x, p, weight_decay: x + weight_decay * p, weight_decay=weight_decay)
+    return paired(
+        lambda x, p, weight_decay: x if arithmetic.is_zero(weight_decay) else x + weight_decay * p,
+        weight_decay=weight_decay,
+    )
 
 
 @piece
@@ -47,11 +50,11 @@ def trust_ratio(min_norm: Numeric = 0.0, max_norm: Numeric = math.inf, mask: Mas
     if mask is not None:
         return masked(trust_ratio(min_norm, max_norm), mask)
 
-    def adapted(x: Array, p: Array, min_norm: Numeric, max_norm: Numeric) -> Array:
-        of_p, of_x = arithmetic.norm(p), arithmetic.norm(x)
-        return arithmetic.ratio(jnp.clip(of_p, min_norm, max_norm), of_x, (of_p == 0) | (of_x == 0)) * x
+    def adapted(x: Array, of_x: Array, p: Array, min_norm: Numeric, max_norm: Numeric) -> Array:
+        of_p = arithmetic.norm(p)
+        return arithmetic.ratio(jnp.minimum(jnp.maximum(of_p, min_norm), max_norm), of_x, (of_p == 0) | (of_x == 0)) * x
 
-    return paired(adapted, min_norm=min_norm, max_norm=max_norm)
+    return normed(adapted, paired=True, min_norm=min_norm, max_norm=max_norm)
 
 
 @piece
@@ -80,12 +83,12 @@ def scale_by_local_rate(
         decayed = scale_by_local_rate(trust_coefficient, weight_decay)
         return _either(mask, decayed, scale_by_local_rate(trust_coefficient))
 
-    def scaled(x: Array, p: Array, trust: Numeric, weight_decay: Numeric) -> Array:
-        of_p, of_x = arithmetic.norm(p), arithmetic.norm(x)
+    def scaled(x: Array, of_x: Array, p: Array, trust: Numeric, weight_decay: Numeric) -> Array:
+        of_p = arithmetic.norm(p)
         rate = arithmetic.ratio(trust * of_p, of_x + weight_decay * of_p, (of_p == 0) | (of_x == 0))
         return rate * (x + weight_decay * p)
 
-    return paired(scaled, trust=trust_coefficient, weight_decay=weight_decay)
+    return normed(scaled, paired=True, trust=trust_coefficient, weight_decay=weight_decay)
 
 
 def _either(mask: Mask, inside: Piece, outside: Piece) -> Piece:
@@ -105,11 +108,11 @@ def scale_to_parameter_norm(learning_rate: Hyperparameter) -> Piece:
     Array([0.6, 0.8], dtype=float32)
     """
 
-    def scaled(x: Array, p: Array, learning_rate: Numeric) -> Array:
-        of_p, of_x = arithmetic.norm(p), arithmetic.norm(x)
+    def scaled(x: Array, of_x: Array, p: Array, learning_rate: Numeric) -> Array:
+        of_p = arithmetic.norm(p)
         return arithmetic.ratio(learning_rate * of_p, of_x, (of_p == 0) | (of_x == 0)) * x
 
-    return paired(scaled, learning_rate=learning_rate)
+    return normed(scaled, paired=True, learning_rate=learning_rate)
 
 
 @piece
@@ -123,6 +126,6 @@ def scale_by_parameter_rms(min_parameter_scale: Numeric = 1e-3) -> Piece:
     """
 
     def scaled(x: Array, p: Array, least: Numeric) -> Array:
-        return jnp.maximum(least, arithmetic.root_mean_square(p, arithmetic.norm)) * x
+        return jnp.maximum(least, arithmetic.norm(p) / arithmetic.root_of_size(p)) * x
 
     return paired(scaled, least=min_parameter_scale)

@@ -13,7 +13,7 @@ from chex import Array, ArrayTree, Numeric
 
 from gdo_optax.arithmetic import as_dtype, copy, wide_dtype
 from gdo_optax.combinators import initial_state, run_update, single
-from gdo_optax.core import ITSELF, Piece, Timed, Weights, assemble, piece
+from gdo_optax.core import ITSELF, Piece, Weights, assemble, piece
 from gdo_optax.makers import pointwise
 from gdo_optax.trees import absent, each
 
@@ -104,18 +104,18 @@ def synchronize(
 
 
 def _to_the_mean(sync_period: Numeric, axis_name: AxisName) -> Piece:
-    def init(params: ArrayTree) -> Timed:
-        return Timed(jnp.zeros((), jnp.int32))
+    def init(params: ArrayTree) -> dict[str, Array]:
+        return {"count": jnp.zeros((), jnp.int32)}
 
-    def wide_update(x: ArrayTree, state: Timed, params: Any = None, **_: Any) -> tuple[ArrayTree, Timed]:
+    def wide_update(x: ArrayTree, state: dict[str, Array], params: Any = None, **_: Any) -> tuple[ArrayTree, dict]:
         count_workers("synchronize", axis_name, params)
 
         def met(x: Array, p: Array) -> Array:  # one worker is its own mean: x to the last bit
             return x - ((p + x) - _mean(p + x, axis_name))
 
-        due = (state.count + 1) % sync_period == 0
+        due = (state["count"] + 1) % sync_period == 0
         y = jax.lax.cond(due, lambda x: each(met, x, params), lambda x: x, x)
-        return y, Timed(optax.safe_increment(state.count))
+        return y, {"count": optax.safe_increment(state["count"])}
 
     return assemble(init, wide_update)
 
@@ -275,13 +275,13 @@ def fetch(branch: str = "server", fetch_period: Numeric = 1) -> Piece:
     Array([0.], dtype=float32)
     """
 
-    def init(params: ArrayTree) -> Timed:
-        return Timed(jnp.zeros((), jnp.int32))
+    def init(params: ArrayTree) -> dict[str, Array]:
+        return {"count": jnp.zeros((), jnp.int32)}
 
-    def wide_update(x: ArrayTree, state: Timed, params: Any = None, **extra: Any) -> tuple[ArrayTree, Timed]:
-        due = (state.count + 1) % fetch_period == 0
+    def wide_update(x: ArrayTree, state: dict[str, Array], params: Any = None, **extra: Any) -> tuple[ArrayTree, dict]:
+        due = (state["count"] + 1) % fetch_period == 0
         y = each(lambda x, way: jnp.where(due, way, x), x, _branch("fetch", branch, extra))
-        return y, Timed(optax.safe_increment(state.count))
+        return y, {"count": optax.safe_increment(state["count"])}
 
     return assemble(init, wide_update)
 

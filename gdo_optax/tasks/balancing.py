@@ -10,7 +10,7 @@ from chex import Array, Numeric
 
 from gdo_optax.arithmetic import as_dtype
 from gdo_optax.combinators import initial_state, run_update
-from gdo_optax.core import Hyperparameter, Piece, Timed, piece
+from gdo_optax.core import Hyperparameter, Piece, piece
 from gdo_optax.optimizers.adam import adam
 from gdo_optax.tasks.stacked import Shared, norms, products
 from gdo_optax.tasks.weighing import if_finite, made, positive, weigh_tasks
@@ -128,15 +128,15 @@ def pcgrad(tasks: int = 2, seed: Numeric = 0, shared: Shared = None) -> Piece:
     """
     tasks = int(tasks)
 
-    def initial(dtype: Any) -> Timed:
-        return Timed(jnp.zeros((), jnp.int32))
+    def initial(dtype: Any) -> dict[str, Array]:
+        return {"count": jnp.zeros((), jnp.int32)}
 
-    def rule(memory: Timed, losses: Array, gradients: list[Array]) -> tuple[Array, Timed]:
-        key = jax.random.fold_in(jax.random.key(seed), memory.count)
+    def rule(memory: dict[str, Array], losses: Array, gradients: list[Array]) -> tuple[Array, dict[str, Array]]:
+        key = jax.random.fold_in(jax.random.key(seed), memory["count"])
         everyone = jnp.broadcast_to(jnp.arange(tasks), (tasks, tasks))
         orders = jax.random.permutation(key, everyone, axis=1, independent=True)  # a row for each task
         shares = jax.vmap(_surgery, (0, 0, None))(jnp.arange(tasks), orders, products(gradients, tasks))
-        return jnp.sum(shares, 0), Timed(optax.safe_increment(memory.count))
+        return jnp.sum(shares, 0), {"count": optax.safe_increment(memory["count"])}
 
     return weigh_tasks(tasks, rule, initial, shared, reads_losses=False, only_shared=True)
 

@@ -9,7 +9,7 @@ from chex import Array, ArrayTree, Numeric
 
 from gdo_optax.arithmetic import wide_dtype
 from gdo_optax.combinators import chain, initial_state, parallel, run_update, single
-from gdo_optax.core import ITSELF, Hyperparameter, Piece, Timed, assemble, piece
+from gdo_optax.core import ITSELF, Hyperparameter, Piece, assemble, piece
 from gdo_optax.pieces.scales import scale_by_learning_rate
 from gdo_optax.pieces.workers import AxisName, fetch, parameter_server, synchronize
 from gdo_optax.trees import absent, columns, each
@@ -200,12 +200,12 @@ def random_delay(max_delay: int, seed: Numeric = 0) -> Piece:
     """
     slots = int(max_delay) + 1
 
-    def init(params: ArrayTree) -> Timed:
-        return Timed(jnp.zeros((), jnp.int32), _slots(params, slots))
+    def init(params: ArrayTree) -> dict[str, Any]:
+        return {"count": jnp.zeros((), jnp.int32), "memory": _slots(params, slots)}
 
-    def wide_update(x: ArrayTree, state: Timed, params: Any = None, **_: Any) -> tuple[ArrayTree, Timed]:
-        key = jax.random.fold_in(jax.random.key(seed), state.count)
-        now = state.count % slots
+    def wide_update(x: ArrayTree, state: dict[str, Any], params: Any = None, **_: Any) -> tuple[ArrayTree, dict]:
+        key = jax.random.fold_in(jax.random.key(seed), state["count"])
+        now = state["count"] % slots
 
         def leaf(i: int, x: Array, m: Array) -> tuple[Array, Array]:
             if absent(x):
@@ -215,10 +215,10 @@ def random_delay(max_delay: int, seed: Numeric = 0) -> Piece:
             m = m + jnp.where(place == (now + late)[None] % slots, x.astype(m.dtype)[None], 0)
             return m[now].astype(x.dtype), m.at[now].set(0)
 
-        structure, rows = columns(x, state.memory)
+        structure, rows = columns(x, state["memory"])
         out = [leaf(i, *row) for i, row in enumerate(rows)]
         y, memory = (structure.unflatten([o[k] for o in out]) for k in (0, 1))
-        return y, Timed(optax.safe_increment(state.count), memory)
+        return y, {"count": optax.safe_increment(state["count"]), "memory": memory}
 
     return assemble(init, wide_update)
 
