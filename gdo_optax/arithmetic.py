@@ -162,7 +162,7 @@ def total(x: Array, axis: int | None = None) -> Array:
     it does not see as one, and leaves them together, if there is something between them, as a rounding that does
     nothing.
     """
-    if x.size >= 4096 or jnp.iscomplexobj(x) or any(jax.typeof(x).sharding.spec):
+    if x.size >= 4096 or not jnp.issubdtype(x.dtype, jnp.floating) or any(jax.typeof(x).sharding.spec):
         return jnp.sum(x, axis)
     x, axis = (x.ravel(), 0) if axis is None else (x, axis % x.ndim)
     length = x.shape[axis]

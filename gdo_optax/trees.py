@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from chex import ArrayTree
 
-from gdo_optax.arithmetic import norm, wide_dtype
+from gdo_optax.arithmetic import norm, total, wide_dtype
 from gdo_optax.rows import Rows
 
 
@@ -161,9 +161,9 @@ def inverted(mask: Mask) -> Mask:
 
 def all_finite(tree: ArrayTree) -> Any:
     """Whether no array holds an infinity or a NaN, as one boolean array."""
-    largest = [jnp.max(jnp.abs(x), initial=0) for x in jax.tree.leaves(tree)]  # a boolean for each would be written out
+    spoilt = [total(x - x) != 0 for x in jax.tree.leaves(tree)]  # a boolean for each element would be written out
     # counted: XLA on a CPU would write what `all` does out again for every array that depends on it
-    return jnp.sum(jnp.array([~jnp.isfinite(x) for x in largest] or [False]).astype(jnp.float32)) == 0
+    return jnp.sum(jnp.array(spoilt or [False]).astype(jnp.float32)) == 0
 
 
 def number_dtype(tree: ArrayTree) -> Any:
