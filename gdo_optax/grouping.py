@@ -28,6 +28,13 @@ class Recomputable:
         return self.again() if self.again else self.array
 
 
+def recomputable(source: Recomputable, y: Array, kept: list[Any], read: Callable[[Array], Array] | None) -> Any:
+    """y, what is made of `source`: to be had again if it is `kept`, or by what is to `read` it."""
+    if read:
+        return Recomputable(y, lambda: read(source.reread()))
+    return Recomputable(y) if any(y is m for m in kept) else y
+
+
 def grouped(init: Callable | None, update: Callable, common: Callable[[Any], Any]) -> Callable:
     """The update of a tree by that of its arrays one by one, a function traced once for all that are alike.
 

@@ -10,7 +10,7 @@ from chex import Array, ArrayTree, Numeric
 
 from gdo_optax.arithmetic import as_real, norm, norm_apart
 from gdo_optax.core import Piece, assemble
-from gdo_optax.grouping import Recomputable
+from gdo_optax.grouping import Recomputable, recomputable
 from gdo_optax.trees import absent, columns, number_dtype, of_numbers, path_name
 
 
@@ -84,9 +84,7 @@ def leafwise(
             y = y(x) if callable(y) else y
             if go is not None and initial:
                 new, y = _if_it_goes(go, new, m, y)
-            if source and read:
-                return new, Recomputable(y, lambda: read(source.reread()))
-            return new, Recomputable(y) if source and any(y is a for a in jax.tree.leaves(new)) else y
+            return new, recomputable(source, y, jax.tree.leaves(new), read) if source else y
 
         structure, rows = columns(x, params if paired else x, memory if initial else x)
         _check_shapes(x, rows, initial)

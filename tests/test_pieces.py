@@ -137,6 +137,24 @@ def test_stable_weight_decay_takes_the_mean_over_all_parameters() -> None:
 # the makers
 
 
+def test_normed_gives_the_norm_of_each_array_and_the_parameter_if_asked() -> None:
+    x = {"a": jnp.array([3.0, 4.0]), "b": None, "c": jnp.zeros(2)}
+    alone = g.normed(lambda x, length, rate: x + rate * length, rate=lambda count: 1.0 + count.astype(float))
+    chex.assert_trees_all_equal(alone.update(x, alone.init(x))[0], {"a": x["a"] + 5, "b": None, "c": x["c"]})
+    tx = g.normed(lambda x, length, p: length * p, paired=True)
+    chex.assert_trees_all_equal(tx.update(x["a"], (), jnp.ones(2))[0], jnp.full(2, 5.0))
+    with pytest.raises(ValueError, match="this transformation reads the parameters"):
+        tx.update(x["a"], ())
+
+
+def test_what_is_emitted_may_be_a_function_of_what_came_in() -> None:
+    tx = g.recurrent(lambda m, x: (m + x, lambda x: x * (m + 1)))
+    y, m = tx.update(jnp.full(2, 3.0), tx.init(jnp.zeros(2)))
+    chex.assert_trees_all_equal(
+        (y, m, tx.update(jnp.ones(2), m)[0]), (jnp.full(2, 3.0), jnp.full(2, 3.0), jnp.full(2, 4.0))
+    )
+
+
 def test_pooled_counts_elements_not_arrays() -> None:
     tx = g.pooled(lambda x, mean, factor: jnp.full_like(x, factor * mean), jnp.sum, factor=2.0)
     x = {
