@@ -31,6 +31,9 @@ MAKERS: dict[str, Callable[[], optax.GradientTransformation]] = {
     "within": lambda: g.chain(g.clip_by_global_norm(1.0), g.lamb(0.1), g.trust_ratio(), g.scale(0.1)),
     "twice": lambda: g.chain(g.ema(0.9), g.scale(2.0), g.trust_ratio(), g.ema(0.5), g.sign(), g.trust_ratio()),
     "of a branch": lambda: g.adaptive([g.sign(), g.scale(3.0)], [g.ema(0.9), g.absolute(), g.trust_ratio()]),
+    "one branch not": lambda: g.chain(
+        g.adaptive([g.two_rate_ema(0.9, 0.99)], [g.ema(0.9), g.absolute()]), g.trust_ratio()
+    ),
     "not to be had again": lambda: g.chain(g.two_rate_ema(0.9, 0.99), g.scale(2.0), g.trust_ratio()),
     "stored in less": lambda: g.chain(g.ema(0.9, dtype=jnp.bfloat16), g.scale(2.0), g.trust_ratio()),
 }
@@ -89,6 +92,7 @@ def test_the_same_steps(name: str, dtype: Any, large: Callable) -> None:
         ("adafactor", 3),
         ("twice", 6),
         ("of a branch", 3),
+        ("one branch not", 0),
         ("not to be had again", 0),
         ("stored in less", 0),
     ],
