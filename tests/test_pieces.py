@@ -137,6 +137,11 @@ def test_stable_weight_decay_takes_the_mean_over_all_parameters() -> None:
 # the makers
 
 
+def test_no_decay_does_not_read_the_parameters() -> None:
+    tx = g.add_decayed_weights(0.0)
+    assert tx.update(jnp.ones(1), tx.init(None), jnp.full(1, jnp.inf))[0] == 1
+
+
 def test_normed_gives_the_norm_of_each_array_and_the_parameter_if_asked() -> None:
     x = {"a": jnp.array([3.0, 4.0]), "b": None, "c": jnp.zeros(2)}
     alone = g.normed(lambda x, length, rate: x + rate * length, rate=lambda count: 1.0 + count.astype(float))
