@@ -166,7 +166,8 @@ def total(x: Array, axis: int | None = None) -> Array:
         return jnp.sum(x, axis)
     x, axis = (x.ravel(), 0) if axis is None else (x, axis % x.ndim)
     length = x.shape[axis]
-    block = next((k for k in range(4, 33) if length % k == 0), 1)  # the smallest: short sums round less
+    most = 32 if length <= 256 else 256  # three sums at most, or they are not one loop; short ones, which round less
+    block = next((k for k in range(4, 33) if length % k == 0 and length // k <= most), 1)
     if length <= 32 or block == 1:
         return jnp.sum(x, axis)
     parts = jnp.sum(x.reshape(*x.shape[:axis], length // block, block, *x.shape[axis + 1 :]), axis + 1)
