@@ -10,9 +10,9 @@ import optax
 from chex import Array, ArrayTree
 
 from gdo_optax.core import ITSELF, Piece, assemble, piece, printed_as_itself
-from gdo_optax.grouping import Recomputable
+from gdo_optax.grouping import Choices, Recomputable
 from gdo_optax.recipe import name_of, show
-from gdo_optax.trees import Mask, each, magnitudes, overlaid, selected, widened
+from gdo_optax.trees import Mask, each, magnitudes, marks, overlaid, selected, widened
 
 
 @piece
@@ -58,6 +58,7 @@ def chain(*pieces: optax.GradientTransformation) -> Piece:
         magnitude=any(map(is_magnitude, pieces)),
         waits=all(map(waits, pieces)),
         common=in_common(named, remembering),
+        choices=chosen_by(named.values()),
         body=ITSELF,
     )
 
@@ -107,6 +108,7 @@ def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTra
         magnitude=all(c.magnitude for c in chains.values()),
         waits=all(map(waits, chains.values())),
         common=in_common(chains, remembering),
+        choices=chosen_by(chains.values()),
         body=ITSELF,
     )
 
@@ -127,6 +129,18 @@ def in_common(pieces: Mapping[str, optax.GradientTransformation], remembering: C
         return {k: part(state[k] if k in remembering else ()) for k, part in parts.items()}
 
     return common if len(parts) == len(pieces) else None
+
+
+def chosen_by(pieces: Iterable[optax.GradientTransformation]) -> Callable[[ArrayTree], Choices]:
+    """What the masks of all pieces choose; a ValueError if one that is among them twice does not choose the same."""
+
+    def choices(tree: ArrayTree) -> Choices:
+        found = [choice for p in pieces if isinstance(p, Piece) for choice in p.choices(tree).items()]
+        if any(dict(found)[mask] != chosen for mask, chosen in found):
+            raise ValueError("a mask that chooses other arrays inside of another mask")
+        return dict(found)
+
+    return choices
 
 
 def _check_state(state: Any, remembering: Iterable[str]) -> None:
@@ -192,16 +206,28 @@ def masked(inner: optax.GradientTransformation, mask: Mask) -> Piece:
     >>> tx.update(g, tx.init(g))[0]
     {'bias': Array([1.], dtype=float32), 'kernel': Array([2.], dtype=float32)}
     """
-    inner = single(inner)
+    inner, this = single(inner), object()
 
     def init(params: ArrayTree) -> Any:
         return initial_state(inner, selected(mask, params))
 
-    def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
-        y, state = run_update(inner, selected(mask, x), state, selected(mask, params), **extra)
-        return overlaid(mask, y, x), state
+    def choices(tree: ArrayTree) -> Choices:
+        return {this: marks(mask, tree)} | chosen_by([inner])(selected(mask, tree))
 
-    return assemble(init, wide_update, remembers=remembers(inner), waits=waits(inner), body=ITSELF)
+    def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
+        here = extra["choices"][this] if "common" in extra else mask
+        y, state = run_update(inner, selected(here, x), state, selected(here, params), **extra)
+        return overlaid(here, y, x), state
+
+    return assemble(
+        init,
+        wide_update,
+        remembers=remembers(inner),
+        waits=waits(inner),
+        common=getattr(inner, "common", None),
+        choices=choices,
+        body=ITSELF,
+    )
 
 
 def named_pieces(pieces: Iterable[optax.GradientTransformation]) -> dict[str, optax.GradientTransformation]:

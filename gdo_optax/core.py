@@ -10,7 +10,7 @@ import optax
 from chex import Array, ArrayTree, Numeric
 
 from gdo_optax import ranges
-from gdo_optax.grouping import grouped
+from gdo_optax.grouping import Choices, grouped
 from gdo_optax.recipe import Call, recipe
 from gdo_optax.trees import check_floats, displaced, is_complex, path_name, replaced, rounded, widened
 
@@ -26,7 +26,8 @@ class Piece(optax.GradientTransformationExtraArgs):
     `repr` is the call, `print` the whole recipe. Combinators join pieces by `wide_update`, which computes on and
     emits float32 where it is given half precision; `update` rounds once, at the end, to the dtype it was given. A
     `magnitude` is real also of complex numbers. Where no array depends on another, `common` computes of the state what
-    the updates of all arrays have in common, and `wide_update` takes it as an argument. One that `waits` leaves the
+    the updates of all arrays have in common, and `choices` of the gradients which of them each mask has taken; an array's
+    `wide_update` takes both as arguments. One that `waits` leaves the
     state as it is where the argument `go`, a boolean array, is False; what is emitted then is to be thrown away.
     """
 
@@ -36,6 +37,7 @@ class Piece(optax.GradientTransformationExtraArgs):
     magnitude: bool = False
     waits: bool = False
     common: Callable[[Any], Any] | None = None
+    choices: Callable[[Any], Choices] = staticmethod(lambda tree: {})
     wide_update: Callable[..., tuple[ArrayTree, Any]] | None = None
 
     @property
@@ -113,7 +115,7 @@ def piece(maker: Callable[P, Piece]) -> Callable[P, Piece]:
 def _as(inner: Piece, made: Piece) -> Piece:
     """`made`, of which all that combinators ask is as of `inner`."""
     made.remembers, made.magnitude, made.waits = inner.remembers, inner.magnitude, inner.waits
-    made.common, made.wide_update = inner.common, inner.wide_update
+    made.common, made.choices, made.wide_update = inner.common, inner.choices, inner.wide_update
     return made
 
 
@@ -156,10 +158,12 @@ def assemble(
     magnitude: bool = False,
     waits: bool = False,
     common: Callable[[Any], Any] | None = None,
+    choices: Callable[[Any], Choices] = Piece.choices,
     body: Call | None = None,
 ) -> Piece:
     """A piece from its initial state and an update of wide arrays."""
-    wide_update = grouped(init if remembers else None, wide_update, common) if common else wide_update
+    if common:
+        wide_update = grouped(init if remembers else None, wide_update, common, choices)
 
     def update(updates: ArrayTree, state: Any, params: ArrayTree | None = None, **extra: Any) -> tuple[ArrayTree, Any]:
         check_floats(updates)
@@ -171,7 +175,7 @@ def assemble(
         return optax.EmptyState()
 
     made = Piece(init if remembers else checked, update)
-    made.wide_update, made.common, made.body = wide_update, common, body
+    made.common, made.choices, made.wide_update, made.body = common, choices, wide_update, body
     made.remembers, made.magnitude, made.waits = remembers, magnitude, waits or not remembers
     return made
 

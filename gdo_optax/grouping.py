@@ -1,8 +1,9 @@
 """One function for all arrays of a shape: traced once, called for each."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from chex import Array, ArrayTree
 from gdo_optax.trees import absent, memories_of
 
 
+Choices: TypeAlias = dict[Any, list[bool]]
 LARGE, SMALL = 2**22, 2**12
 """In an update of so many numbers what has two readers, if it is not small itself, takes less time computed twice than
 written to new memory."""
@@ -35,13 +37,15 @@ def recomputable(source: Recomputable, y: Array, kept: list[Any], read: Callable
     return Recomputable(y) if any(y is m for m in kept) else y
 
 
-def grouped(init: Callable | None, update: Callable, common: Callable[[Any], Any]) -> Callable:
+def grouped(
+    init: Callable | None, update: Callable, common: Callable[[Any], Any], choices: Callable[[Any], Choices]
+) -> Callable:
     """The update of a tree by that of its arrays one by one, a function traced once for all that are alike.
 
     For updates in which an array depends on its own gradient, parameter and memory, and on what `common` computes of
     the state, as it does once for all; `init`, if there is a state, tells where in it the memories are. Arrays are
-    alike in shape, dtype and sharding, and are never joined: the compiler sees a call for each, and inlines it. What
-    runs at once is not grouped.
+    alike in shape, dtype, sharding and `choices`, and are never joined: the compiler sees a call for each, and inlines
+    it. What runs at once is not grouped.
     """
 
     def by_array(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
@@ -60,17 +64,21 @@ def grouped(init: Callable | None, update: Callable, common: Callable[[Any], Any
         columns = [structure.flatten_up_to(tree) for tree in (x, *_at(own, parts))]
         beside = [None] * len(columns[0]) if params is None else structure.flatten_up_to(params)
 
-        @jax.jit
-        def one(x: Any, p: Any, memories: list[Any]) -> tuple[Any, list[Any], list[Any]]:
+        chosen = choices(x)
+        which = list(zip(*chosen.values(), strict=True)) or [()] * len(beside)
+
+        @functools.partial(jax.jit, static_argnums=0)
+        def one(which: tuple[bool, ...], x: Any, p: Any, memories: list[Any]) -> tuple[Any, list[Any], list[Any]]:
             memory = iter(memories)
             alone = outer.unflatten([next(memory) if here else part for here, part in zip(own, parts, strict=True)])
-            y, new = update(Recomputable(x) if large and x.size >= SMALL else x, alone, p, common=once, **extra)
+            x = Recomputable(x) if large and x.size >= SMALL else x
+            y, new = update(x, alone, p, common=once, choices=dict(zip(chosen, which, strict=True)), **extra)
             y = y.array if isinstance(y, Recomputable) else y
             new_parts = outer.flatten_up_to(new) if init else []
             return y, _at(own, new_parts), _at(shared, new_parts)
 
-        rows = [(x, list(kept), p) for x, *kept, p in zip(*columns, beside, strict=True)]
-        out = [(x, kept, []) if absent(x) else one(x, p, kept) for x, kept, p in rows]
+        rows = [(w, x, p, list(kept)) for w, x, *kept, p in zip(which, *columns, beside, strict=True)]
+        out = [(x, kept, []) if absent(x) else one(w, x, p, kept) for w, x, p, kept in rows]
         counts = iter(next(counts for y, _, counts in out if not absent(y)))
         memories = (structure.unflatten(column) for column in zip(*(kept for _, kept, _ in out), strict=True))
         kept = [next(memories) if here else next(counts) for here in own]

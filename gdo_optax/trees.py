@@ -133,6 +133,12 @@ def overlaid(mask: Mask, tree: ArrayTree, below: ArrayTree) -> ArrayTree:
     return jax.tree.map(lambda m, x, y: x if m else y, _mask_of(mask, below), tree, below)
 
 
+def marks(mask: Mask, tree: ArrayTree) -> list[bool]:
+    """Whether the mask is True, of one array of the tree after the other."""
+    parts = jax.tree.map(lambda m, part: jax.tree.map(lambda _: bool(m), part), _mask_of(mask, tree), tree)
+    return jax.tree.leaves(parts, is_leaf=absent)
+
+
 def excluding(*patterns: str) -> Callable[[ArrayTree], ArrayTree]:
     """A mask: False where the path of an array, such as "encoder/norm/bias", contains a match of any of the patterns.
 

@@ -20,7 +20,14 @@ from tests.catalogue import avals
 
 RNG = np.random.default_rng(0)
 SHAPES = {"a": (3, 4), "b": (5,), "c": (3, 4), "d": None, "e": (), "f": {"g": (5,), "h": (2, 3, 4)}}
-METHODS = ("nadam", "lamb", "adafactor", "ranger", "adagrad_rda")
+METHODS = {
+    **{name: get(name) for name in ("nadam", "lamb", "adafactor", "ranger", "adagrad_rda")},
+    "masks": lambda: g.lamb(0.1, mask=g.excluding("a", "b"), trust_ratio_mask=g.excluding("b", "e")),
+    "a schedule": lambda: g.adamw(0.1, weight_decay=lambda count: count.astype(float), mask=g.excluding("a")),
+    "a memory": lambda: g.masked(g.adam(0.1), g.excluding("a")),
+    "within": lambda: g.masked(g.chain(g.masked(g.ema(0.9), g.excluding("c")), g.sign()), g.excluding("a")),
+    "a prefix": lambda: g.masked(g.ema(0.9), {**dict.fromkeys("abcde", True), "d": None, "f": False}),
+}
 
 
 def tree(dtype: str = "float32") -> Any:
@@ -46,9 +53,9 @@ def steps(tx: optax.GradientTransformation, params: Any, grads: list[Any]) -> An
 @pytest.mark.parametrize("name", METHODS)
 def test_grouped_is_ungrouped_to_the_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     params, grads = tree(), [tree() for _ in range(3)]
-    grouped = steps(get(name)(), params, grads)
-    monkeypatch.setattr(core, "grouped", lambda init, update, common: update)
-    chex.assert_trees_all_equal(grouped, steps(get(name)(), params, grads))
+    grouped = steps(METHODS[name](), params, grads)
+    monkeypatch.setattr(core, "grouped", lambda init, update, *_: update)
+    chex.assert_trees_all_equal(grouped, steps(METHODS[name](), params, grads))
 
 
 def test_a_function_is_traced_once_for_each_shape_and_dtype() -> None:
@@ -67,6 +74,27 @@ def test_a_function_is_traced_once_for_each_shape_and_dtype() -> None:
     seen.clear()
     jax.vmap(lambda p: tx.update([p, p], ())[0])(params[0])
     assert len(seen) == 2
+
+
+def test_once_more_where_a_mask_leaves_it_out() -> None:
+    seen: list[tuple] = []
+
+    def doubled(x: jax.Array) -> jax.Array:
+        seen.append(x.shape)
+        return 2 * x
+
+    mask = {"a": True, "b": False, "c": True, "d": False}
+    tx = g.chain(g.masked(pointwise(doubled), mask), g.masked(g.scale(3.0), g.excluding("a")))
+    params = jax.tree.map(lambda _: jnp.ones(2), mask)
+    moved = {"a": 2.0, "b": 3.0, "c": 6.0, "d": 3.0}
+    chex.assert_trees_all_equal(jax.jit(tx.update)(params, ())[0], jax.tree.map(lambda v: jnp.full(2, v), moved))
+    assert len(seen) == 2
+
+
+def test_a_mask_that_chooses_otherwise_inside_of_another() -> None:
+    first = g.masked(g.scale(2.0), lambda tree: {k: x is jax.tree.leaves(tree)[0] for k, x in tree.items()})
+    tx, params = g.chain(g.masked(first, {"a": False, "b": True}), first), {"a": jnp.ones(1), "b": jnp.ones(1)}
+    chex.assert_trees_all_equal(jax.jit(tx.update)(params, ())[0], {"a": jnp.full(1, 2.0), "b": jnp.full(1, 2.0)})
 
 
 def test_schedules_are_evaluated_once_for_all_arrays() -> None:

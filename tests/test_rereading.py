@@ -95,6 +95,7 @@ def test_the_same_steps(name: str, dtype: Any, large: Callable) -> None:
         ("one branch not", 0),
         ("not to be had again", 0),
         ("stored in less", 0),
+        ("masks", 2),
     ],
 )
 def test_where_it_is_computed_twice(name: str, calls: int, large: Callable) -> None:
@@ -106,7 +107,7 @@ def test_where_it_is_computed_twice(name: str, calls: int, large: Callable) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("lamb", 14), ("nlamb", 16), ("nnlamb", 16), ("layerwise", 13), ("adafactor", 7)]
+    ("name", "words"), [("lamb", 14), ("nlamb", 16), ("nnlamb", 16), ("layerwise", 13), ("adafactor", 7), ("masks", 14)]
 )
 @pytest.mark.parametrize("arrays", [1, 4])
 def test_nothing_is_written_out(name: str, words: int, arrays: int) -> None:
