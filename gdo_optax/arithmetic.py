@@ -247,6 +247,11 @@ def after(x: Array, other: Array) -> Array:
     return jnp.where(jnp.isnan(other), other, x)
 
 
+def unlike(x: Array) -> Array:
+    """x, which the compiler does not know to be x: what is made of it, it does not merge with what x is made of."""
+    return jnp.where(jax.lax.optimization_barrier(jnp.array(True)), x, 0)
+
+
 def as_dtype(value: Numeric, dtype: jnp.dtype) -> Numeric:
     """Python numbers stay exact until they meet an array; arrays get its dtype, and cannot widen it; booleans stay."""
     if isinstance(value, bool | int | float):

@@ -10,7 +10,7 @@ import optax
 from chex import Array, ArrayTree
 
 from gdo_optax.core import ITSELF, Piece, assemble, piece, printed_as_itself
-from gdo_optax.grouping import Choices, Recomputable
+from gdo_optax.grouping import Choices, Recomputable, array_of
 from gdo_optax.recipe import name_of, show
 from gdo_optax.trees import Mask, each, magnitudes, marks, overlaid, selected, widened
 
@@ -97,6 +97,7 @@ def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTra
         for k, c in chains.items():
             own = {**extra, **out} if common is None else {**extra, **out, "common": common[k]}
             out[k], s = run_update(c, x, state[k] if k in remembering else {}, params, **own)
+            x = x.apart() if isinstance(x, Recomputable) else x
             if k in remembering:
                 kept[k] = s
         return _merged(merge, *out.values()), kept
@@ -115,10 +116,10 @@ def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTra
 
 def _merged(merge: Callable[..., Array], *branches: Any) -> Any:
     """What the branches emit, merged: it can be computed again where they can."""
-    merged = each(merge, *(b.array if isinstance(b, Recomputable) else b for b in branches))
+    merged = each(merge, *map(array_of, branches))
     if not all(isinstance(b, Recomputable) for b in branches):
         return merged
-    return Recomputable(merged, lambda: each(merge, *(b.reread() for b in branches)))
+    return Recomputable(merged, lambda how: each(merge, *(b.reread(how) for b in branches)))
 
 
 def in_common(pieces: Mapping[str, optax.GradientTransformation], remembering: Container[str]) -> Callable | None:
@@ -141,6 +142,11 @@ def chosen_by(pieces: Iterable[optax.GradientTransformation]) -> Callable[[Array
         return dict(found)
 
     return choices
+
+
+def choice(mask: Mask, this: object, extra: Mapping[str, Any]) -> Mask:
+    """The mask, or what it has chosen of the one array that is updated."""
+    return extra["choices"][this] if "common" in extra else mask
 
 
 def _check_state(state: Any, remembering: Iterable[str]) -> None:
@@ -215,7 +221,7 @@ def masked(inner: optax.GradientTransformation, mask: Mask) -> Piece:
         return {this: marks(mask, tree)} | chosen_by([inner])(selected(mask, tree))
 
     def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
-        here = extra["choices"][this] if "common" in extra else mask
+        here = choice(mask, this, extra)
         y, state = run_update(inner, selected(here, x), state, selected(here, params), **extra)
         return overlaid(here, y, x), state
 

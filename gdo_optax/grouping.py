@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from chex import Array, ArrayTree
 
+from gdo_optax.arithmetic import unlike
 from gdo_optax.trees import absent, memories_of
 
 
@@ -23,17 +24,26 @@ class Recomputable:
     """An array of a large update, and how to compute it `again`, unless it is in memory anyway."""
 
     array: Array
-    again: Callable[[], Array] | None = None
+    again: Callable[[Callable[[Array], Array]], Array] | None = None
 
-    def reread(self) -> Array:
-        """The array, as a reader has it who does not share it with others."""
-        return self.again() if self.again else self.array
+    def reread(self, how: Callable[[Array], Array] = lambda x: x) -> Array:
+        """The array, as a reader has it who does not share it with others: what is in memory it reads like this."""
+        return self.again(how) if self.again else how(self.array)
+
+    def apart(self) -> "Recomputable":
+        """The same for another reader that is no sum."""
+        return Recomputable(self.reread(unlike), self.again) if self.again else self
+
+
+def array_of(x: Any) -> Any:
+    """The array of what can be recomputed, and anything else as it is."""
+    return x.array if isinstance(x, Recomputable) else x
 
 
 def recomputable(source: Recomputable, y: Array, kept: list[Any], read: Callable[[Array], Array] | None) -> Any:
     """y, what is made of `source`: to be had again if it is `kept`, or by what is to `read` it."""
     if read:
-        return Recomputable(y, lambda: read(source.reread()))
+        return Recomputable(y, lambda how: read(source.reread(how)))
     return Recomputable(y) if any(y is m for m in kept) else y
 
 
@@ -49,7 +59,7 @@ def grouped(
     """
 
     def by_array(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
-        if "common" in extra or not jax.tree.leaves(x) or not _recorded():
+        if {"common", "touched"} & set(extra) or not jax.tree.leaves(x) or not _recorded():
             return update(x, state, params, **extra)
         try:
             return one_by_one(x, state if init else (), params, extra)
@@ -73,9 +83,8 @@ def grouped(
             alone = outer.unflatten([next(memory) if here else part for here, part in zip(own, parts, strict=True)])
             x = Recomputable(x) if large and x.size >= SMALL else x
             y, new = update(x, alone, p, common=once, choices=dict(zip(chosen, which, strict=True)), **extra)
-            y = y.array if isinstance(y, Recomputable) else y
             new_parts = outer.flatten_up_to(new) if init else []
-            return y, _at(own, new_parts), _at(shared, new_parts)
+            return array_of(y), _at(own, new_parts), _at(shared, new_parts)
 
         rows = [(w, x, p, list(kept)) for w, x, *kept, p in zip(which, *columns, beside, strict=True)]
         out = [(x, kept, []) if absent(x) else one(w, x, p, kept) for w, x, p, kept in rows]

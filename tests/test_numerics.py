@@ -56,6 +56,12 @@ def test_averages_keep_small_and_large_betas() -> None:
             np.testing.assert_allclose(arithmetic.average(m, x, b), exact, rtol=2e-5 if b is not beta else 4e-7)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "complex64"])
+def test_unlike_is_every_bit_of_it(dtype: str) -> None:
+    x = jnp.array([0.0, -0.0, 1e-7, -2.0, jnp.inf, -jnp.inf, jnp.nan], dtype)
+    assert np.asarray(jax.jit(arithmetic.unlike)(x)).tobytes() == np.asarray(x).tobytes()
+
+
 def test_squares_stay_finite_and_nans_stay() -> None:
     big = jnp.array([3e38, -jnp.inf, jnp.nan, 1e-30, 2.0])
     np.testing.assert_array_equal(np.isnan(arithmetic.square(big)), [False, False, True, False, False])

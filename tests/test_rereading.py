@@ -19,7 +19,7 @@ from gdo_optax.family import get
 RNG = np.random.default_rng(0)
 SHAPES = {"kernel": (6, 4), "bias": (5,), "nothing": (3,)}
 MAKERS: dict[str, Callable[[], optax.GradientTransformation]] = {
-    **{name: get(name) for name in ("lamb", "nlamb", "nnlamb", "layerwise", "lars", "adafactor")},
+    **{name: get(name) for name in ("lamb", "nlamb", "nnlamb", "layerwise", "lars", "adafactor", "rmsprop_nesterov")},
     "lamb, clipped norms": lambda: g.lamb(0.1, max_norm=0.5),
     "schedules": lambda: g.lamb(
         optax.linear_schedule(0.1, 0.0, 9), b1=lambda count: 0.9 - 0.5 / (1.0 + count.astype(float))
@@ -89,6 +89,7 @@ def test_the_same_steps(name: str, dtype: Any, large: Callable) -> None:
         ("lamb", 3),
         ("layerwise", 3),
         ("lars", 0),
+        ("rmsprop_nesterov", 0),
         ("adafactor", 3),
         ("twice", 6),
         ("of a branch", 3),
@@ -107,7 +108,16 @@ def test_where_it_is_computed_twice(name: str, calls: int, large: Callable) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("lamb", 14), ("nlamb", 16), ("nnlamb", 16), ("layerwise", 13), ("adafactor", 7), ("masks", 14)]
+    ("name", "words"),
+    [
+        ("lamb", 14),
+        ("nlamb", 16),
+        ("nnlamb", 16),
+        ("layerwise", 13),
+        ("adafactor", 7),
+        ("masks", 14),
+        ("rmsprop_nesterov", 12),
+    ],
 )
 @pytest.mark.parametrize("arrays", [1, 4])
 def test_nothing_is_written_out(name: str, words: int, arrays: int) -> None:

@@ -1,6 +1,7 @@
 """What goes around a whole optimizer: against its NumPy loop in float64, and in what it promises beside that."""
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -387,6 +388,7 @@ def test_rows_without_a_gradient_rest(inner: Callable) -> None:
 
 
 def test_lazy_where_the_mask_says_so() -> None:
+    """Compiled, too, where every array is updated by itself."""
     mask = {"kernel": True, "bias": False, "gain": False}
     ours, lazy, dense = (
         trajectory(tx, PARAMS, GRADS)[0] for tx in (g.lazy(g.momentum(), mask=mask), g.lazy(g.momentum()), g.momentum())
@@ -394,6 +396,36 @@ def test_lazy_where_the_mask_says_so() -> None:
     for k, m in mask.items():
         assert np.array_equal(ours[k], (lazy if m else dense)[k])
         assert not np.array_equal(lazy[k], dense[k])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda inner: g.lazy(g.lazy(inner), mask={"embedding": False, "head": True}),
+        lambda inner: g.lazy(g.chain(g.add_decayed_weights(0.1), g.lazy(inner))),
+        lambda inner: g.lazy(g.chain(g.lazy(inner, "dense"), g.ema(0.5))),
+        lambda inner: g.accumulate(g.lazy(inner, mask=g.excluding("head")), 2),
+        lambda inner: g.skip_nonfinite(g.lazy(inner)),
+    ],
+)
+def test_lazy_within_lazy(make: Callable) -> None:
+    """Compiled and at once, with what waits and with what has to be put back."""
+    params = {"embedding": jnp.linspace(-1, 1, 12).reshape(6, 2), "head": jnp.ones(3)}
+    grads = [jax.tree.map(lambda p, t=t: jnp.where(p > t / 3, p, 0), params) for t in range(3)]
+    ends = []
+    for inner, compiled in itertools.product((g.adam(0.1), waiting_no_more(g.adam(0.1))), (False, True)):
+        tx = make(inner)
+        state, update = tx.init(params), jax.jit(tx.update) if compiled else tx.update
+        for slope in grads:
+            updates, state = update(slope, state, params)
+        ends.append((updates, jax.tree.leaves(state)))
+    for end in ends[1:]:
+        chex.assert_trees_all_close(end, ends[0], rtol=1e-6, atol=1e-7)
+
+
+def waiting_no_more(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same, of which nothing is known."""
+    return optax.GradientTransformation(tx.init, tx.update)
 
 
 def test_memories_of_another_shape_are_no_rows() -> None:

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree
 
-from gdo_optax.combinators import initial_state, run_update, single
+from gdo_optax.combinators import choice, chosen_by, initial_state, remembers, run_update, single, waits
 from gdo_optax.core import ITSELF, Piece, assemble, piece
-from gdo_optax.trees import Mask, each, of_parameters, overlaid
+from gdo_optax.grouping import Choices, array_of
+from gdo_optax.trees import Mask, each, marks, of_parameters, overlaid
 
 
 @piece
@@ -51,19 +52,36 @@ def lazy(inner: optax.GradientTransformation, state: str = "frozen", mask: Mask 
     def init(params: ArrayTree) -> Any:
         return initial_state(inner, params)
 
-    def wide_update(x: ArrayTree, kept: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
-        touched = each(_touched, x)
-        if mask is not None:
-            touched = overlaid(mask, touched, each(lambda row: row | True, touched))
-        y, new = run_update(inner, x, kept, params, **extra)
-        y = each(lambda y, row: jnp.where(row, y, 0), y, touched)
-        return y, of_parameters(init, _frozen, touched, new, kept) if state == "frozen" else new
+    frozen, waiting, this = state == "frozen", waits(inner), object()
 
-    return assemble(init, wide_update, body=ITSELF)
+    def choices(tree: ArrayTree) -> Choices:
+        return ({} if mask is None else {this: marks(mask, tree)}) | chosen_by([inner])(tree)
+
+    def wide_update(x: ArrayTree, kept: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
+        touched = each(_touched, array_of(x))
+        if mask is not None:
+            touched = overlaid(choice(mask, this, extra), touched, each(lambda row: row | True, touched))
+        if "touched" in extra:
+            touched = each(jnp.logical_and, touched, extra["touched"])
+        own = {**extra, "touched": touched} if frozen and waiting else extra
+        y, new = run_update(inner, x, kept, params, **own)
+        y = each(lambda y, row: jnp.where(row, y, 0), array_of(y), touched)
+        return y, of_parameters(init, _frozen, touched, new, kept) if frozen and not waiting else new
+
+    return assemble(
+        init,
+        wide_update,
+        remembers=remembers(inner),
+        waits=waiting,
+        common=getattr(inner, "common", None),
+        choices=choices,
+        body=ITSELF,
+    )
 
 
 def _touched(g: Array) -> Array:
-    return jnp.broadcast_to(jnp.any(g != 0, -1, keepdims=True), g.shape) if g.ndim else g != 0
+    # the largest is summed up as it is read: a boolean for every element would be written out
+    return jnp.broadcast_to(jnp.max(jnp.abs(g), -1, keepdims=True, initial=0) != 0, g.shape) if g.ndim else g != 0
 
 
 def _frozen(touched: Array, new: Any, old: Any) -> Any:
