@@ -91,6 +91,16 @@ def test_once_more_where_a_mask_leaves_it_out() -> None:
     assert len(seen) == 2
 
 
+def test_once_for_each_shape_where_rows_are_lazy() -> None:
+    seen: list[tuple] = []
+    tx, params = (
+        g.lazy(pointwise(lambda x: seen.append(x.shape) or 2 * x), mask=lambda tree: [True] * 4),
+        [jnp.ones(shape) for shape in ((2, 3), (2, 3), 4, 4)],
+    )
+    chex.assert_trees_all_equal(jax.jit(tx.update)(params, ())[0], jax.tree.map(lambda p: 2 * p, params))
+    assert seen == [(2, 3), (4,)]
+
+
 def test_a_mask_that_chooses_otherwise_inside_of_another() -> None:
     first = g.masked(g.scale(2.0), lambda tree: {k: x is jax.tree.leaves(tree)[0] for k, x in tree.items()})
     tx, params = g.chain(g.masked(first, {"a": False, "b": True}), first), {"a": jnp.ones(1), "b": jnp.ones(1)}
