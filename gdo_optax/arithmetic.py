@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -188,18 +189,22 @@ def _norm_jvp(axes: tuple[int, ...] | None, primals: tuple[Array], tangents: tup
     return length, jnp.sum(jnp.real(jnp.conj(x) * dx), axes, keepdims=axes is not None) * reciprocal(length)
 
 
-def norm_apart(x: Array, again: Callable[[], Array]) -> Array:
-    """‖x‖₂, on a CPU of `again()`, which is x once more, in a call that is not inlined.
+def apart(measure: Callable[[Array], Any], x: Array, again: Callable[[], Array]) -> Any:
+    """measure(x), on a CPU of `again()`, which is x once more, in a call that is not inlined.
 
     What is equal XLA merges before it fuses, and an x with two readers it writes out: but it merges nothing with what
     is in a call.
     """
 
-    def apart() -> Array:
-        with set_xla_metadata(inlineable="false"):
-            return _root_of_sum(jax.jit(lambda: total(squared(again())))())
+    def inside() -> Any:
+        with set_xla_metadata(inlineable=None):  # of what it calls in turn nothing is asked
+            return measure(again())
 
-    return jax.lax.platform_dependent(cpu=apart, default=lambda: norm(x))
+    def called() -> Any:
+        with set_xla_metadata(inlineable="false"):
+            return jax.jit(inside)()
+
+    return jax.lax.platform_dependent(cpu=called, default=lambda: measure(x))
 
 
 def _root_of_sum(total: Array) -> Array:

@@ -96,8 +96,9 @@ def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTra
         kept = {}
         for k, c in chains.items():
             own = {**extra, **out} if common is None else {**extra, **out, "common": common[k]}
-            out[k], s = run_update(c, x, state[k] if k in remembering else {}, params, **own)
-            x = x.apart() if isinstance(x, Recomputable) else x
+            # what goes out as it came in has two readers, the memory of another branch and the step
+            of_x = x.apart() if isinstance(x, Recomputable) and not branches[k] else x
+            out[k], s = run_update(c, of_x, state[k] if k in remembering else {}, params, **own)
             if k in remembering:
                 kept[k] = s
         return _merged(merge, *out.values()), kept

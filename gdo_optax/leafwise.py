@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.arithmetic import as_real, norm, norm_apart
+from gdo_optax.arithmetic import apart, as_real
 from gdo_optax.core import Piece, assemble
 from gdo_optax.grouping import Recomputable, array_of, recomputable
 from gdo_optax.trees import absent, columns, number_dtype, of_numbers, path_name
@@ -36,8 +36,8 @@ class Rule:
 
     Its state is a tree of m's; where f or a schedule among the hyperparameters asks for the time {"count", "memory",
     "running"}, of which there is what is kept, or a `state` of these three. `beside` may give each leaf keywords of its
-    own, from the whole tree and the count; where it is `normed` f gets the `length` of x. What is emitted can be
-    computed again, and need not be written out for a norm, if it is kept, a function of x, or nothing is kept.
+    own, from the whole tree and the count; f gets what is to be `measured` of x under this name. What is emitted can
+    be computed again, and need not be written out to be measured, if it is kept, a function of x, or nothing is kept.
     """
 
     f: Callable[..., tuple[Any, Array]]
@@ -47,7 +47,7 @@ class Rule:
     paired: bool = False
     state: type | None = None
     beside: Callable[[ArrayTree, Any], list[dict[str, Any]]] | None = None
-    normed: bool = False
+    measured: Callable[[Array], Any] | None = None
 
     @functools.cached_property
     def running(self) -> dict[str, Running]:
@@ -115,8 +115,9 @@ class Rule:
     ) -> tuple[Any, Array, Callable | None]:
         """m′, y, and y as a function of x, if it is one."""
         t = time.astype(jnp.finfo(x.dtype).dtype) if self.counts else None
-        if self.normed:
-            h = {"length": norm_apart(x, source.reread) if source and source.again else norm(x)} | h
+        if self.measured:
+            again = source.reread if source and source.again else None
+            h["measured"] = apart(self.measured, x, again) if again else self.measured(x)
         new, y = self.f(m, x, t, p, **h)
         if callable(y):
             return new, y(x), y

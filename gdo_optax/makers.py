@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.arithmetic import as_real, copy, exact_sum, wide_dtype
+from gdo_optax.arithmetic import as_real, copy, exact_sum, norm, wide_dtype
 from gdo_optax.core import Accumulated, Displaced, Hyperparameter, Piece, Weights, totals
 from gdo_optax.leafwise import leafwise
 from gdo_optax.trees import absent, is_complex, number_dtype, path_name
@@ -56,20 +56,25 @@ def paired(f: Callable[..., Array], **hyper: Hyperparameter) -> Piece:
     return leafwise(lambda m, x, t, p, /, **h: (m, f(x, p, **h)), hyper, paired=True)
 
 
-def normed(f: Callable[..., Array], paired: bool = False, **hyper: Hyperparameter) -> Piece:
-    """x ↦ f(x, ‖x‖₂, **hyper), array by array; f(x, ‖x‖₂, p, **hyper) where it is `paired` with the parameter.
+def measured(
+    f: Callable[..., Array], measure: Callable[[Array], Any] = norm, paired: bool = False, **hyper: Hyperparameter
+) -> Piece:
+    """x ↦ f(x, measure(x), **hyper), array by array; f(x, measure(x), p, **hyper) where it is `paired` with p.
 
-    In a compiled update of many numbers x is computed once more for its norm, in place of being written out. Its update
-    raises ValueError without parameters where it reads them.
+    A measure is few numbers, such as the norm or the means of columns, of many. In a compiled update of many numbers x
+    is computed once more for it, in place of being written out. Its update raises ValueError without parameters where
+    it reads them.
 
     >>> import jax.numpy as jnp
-    >>> direction = normed(lambda x, length: x / length)
+    >>> direction = measured(lambda x, length: x / length)
     >>> direction.update(jnp.array([3.0, 4.0]), direction.init(None))[0]
     Array([0.6, 0.8], dtype=float32)
     """
-    if paired:
-        return leafwise(lambda m, x, t, p, /, length, **h: (m, f(x, length, p, **h)), hyper, paired=True, normed=True)
-    return leafwise(lambda m, x, t, p, /, length, **h: (m, f(x, length, **h)), hyper, normed=True)
+
+    def rule(m: None, x: Array, t: None, p: Any, /, measured: Any, **h: Numeric) -> tuple[None, Array]:
+        return m, f(x, measured, p, **h) if paired else f(x, measured, **h)
+
+    return leafwise(rule, hyper, paired=paired, measured=measure)
 
 
 def memory(

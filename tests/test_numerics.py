@@ -96,7 +96,7 @@ def test_means_and_norms_have_the_derivatives_of_their_formulas(keepdims: bool) 
     x = jax.random.normal(jax.random.key(0), (3, 4))
 
     def ours(x: jax.Array) -> jax.Array:
-        norms = arithmetic.norm(x, (0,)).sum() + arithmetic.norm(x) + arithmetic.norm_apart(x, lambda: x)
+        norms = arithmetic.norm(x, (0,)).sum() + arithmetic.norm(x) + arithmetic.apart(arithmetic.norm, x, lambda: x)
         return jnp.sum(arithmetic.mean(x, -1, keepdims) ** 3) + norms
 
     def plain(x: jax.Array) -> jax.Array:
@@ -112,7 +112,7 @@ def test_sums_of_many_numbers_lose_none(shape: tuple[int, ...]) -> None:
     x = jnp.asarray(np.random.default_rng(0).standard_normal(shape, np.float32) + 1)
     exact = np.asarray(x, np.float64)
     size = math.sqrt(np.sum(exact**2))
-    for norm in (arithmetic.norm, lambda x: arithmetic.norm_apart(x, lambda: x)):
+    for norm in (arithmetic.norm, lambda x: arithmetic.apart(arithmetic.norm, x, lambda: x)):
         assert float(jax.jit(norm)(x)) == pytest.approx(size, rel=4 * 2**-23)
     mean = jax.jit(lambda x: arithmetic.mean(x, tuple(range(x.ndim))))(x)
     assert float(mean) == pytest.approx(exact.mean(), rel=4 * 2**-23)

@@ -142,14 +142,16 @@ def test_no_decay_does_not_read_the_parameters() -> None:
     assert tx.update(jnp.ones(1), tx.init(None), jnp.full(1, jnp.inf))[0] == 1
 
 
-def test_normed_gives_the_norm_of_each_array_and_the_parameter_if_asked() -> None:
+def test_measured_gives_what_is_measured_of_each_array_and_the_parameter_if_asked() -> None:
     x = {"a": jnp.array([3.0, 4.0]), "b": None, "c": jnp.zeros(2)}
-    alone = g.normed(lambda x, length, rate: x + rate * length, rate=lambda count: 1.0 + count.astype(float))
+    alone = g.measured(lambda x, length, rate: x + rate * length, rate=lambda count: 1.0 + count.astype(float))
     chex.assert_trees_all_equal(alone.update(x, alone.init(x))[0], {"a": x["a"] + 5, "b": None, "c": x["c"]})
-    tx = g.normed(lambda x, length, p: length * p, paired=True)
+    tx = g.measured(lambda x, length, p: length * p, paired=True)
     chex.assert_trees_all_equal(tx.update(x["a"], (), jnp.ones(2))[0], jnp.full(2, 5.0))
     with pytest.raises(ValueError, match="this transformation reads the parameters"):
         tx.update(x["a"], ())
+    largest = g.measured(lambda x, most: x / most, lambda x: jnp.max(x, 0))
+    chex.assert_trees_all_equal(largest.update(x["a"], ())[0], x["a"] / 4)
 
 
 def test_what_is_emitted_may_be_a_function_of_what_came_in() -> None:

@@ -35,6 +35,9 @@ MAKERS: dict[str, Callable[[], optax.GradientTransformation]] = {
         g.adaptive([g.two_rate_ema(0.9, 0.99)], [g.ema(0.9), g.absolute()]), g.trust_ratio()
     ),
     "not to be had again": lambda: g.chain(g.two_rate_ema(0.9, 0.99), g.scale(2.0), g.trust_ratio()),
+    "decay, then Nesterov": lambda: g.chain(g.add_decayed_weights(0.1), g.look_ahead(0.9), g.scale(-0.1)),
+    "centralized": lambda: g.chain(g.centralize(), g.scale_by_rms(0.9), g.look_ahead(0.9), g.scale(-0.1)),
+    "in turn": lambda: g.chain(g.adaptive_grad_clip(), g.centralize(), g.normalize(), g.ema(0.9), g.scale(-0.1)),
     "stored in less": lambda: g.chain(g.ema(0.9, dtype=jnp.bfloat16), g.scale(2.0), g.trust_ratio()),
 }
 
@@ -90,6 +93,8 @@ def test_the_same_steps(name: str, dtype: Any, large: Callable) -> None:
         ("layerwise", 3),
         ("lars", 0),
         ("rmsprop_nesterov", 0),
+        ("centralized", 0),
+        ("in turn", 4),
         ("adafactor", 3),
         ("twice", 6),
         ("of a branch", 3),
@@ -107,19 +112,16 @@ def test_where_it_is_computed_twice(name: str, calls: int, large: Callable) -> N
     assert lowered(MAKERS[name](), shapes).compile().as_text().count(" call(") == calls
 
 
+WORDS = {
+    "lamb": 14, "nlamb": 16, "nnlamb": 16, "layerwise": 13, "adafactor": 7, "masks": 14, "rmsprop_nesterov": 12,
+    "decay, then Nesterov": 8,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("lamb", 14),
-        ("nlamb", 16),
-        ("nnlamb", 16),
-        ("layerwise", 13),
-        ("adafactor", 7),
-        ("masks", 14),
-        ("rmsprop_nesterov", 12),
-    ],
+    ("name", "words", "arrays"),
+    [*((name, words, n) for name, words in WORDS.items() for n in (1, 4)), ("centralized", 13, 1)],
 )
-@pytest.mark.parametrize("arrays", [1, 4])
 def test_nothing_is_written_out(name: str, words: int, arrays: int) -> None:
     side = 2048 // arrays
     shapes = [jax.ShapeDtypeStruct((side, 2048), jnp.float32)] * arrays

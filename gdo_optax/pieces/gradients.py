@@ -7,7 +7,7 @@ from chex import Array, Numeric
 
 from gdo_optax.arithmetic import mean
 from gdo_optax.core import Piece, piece
-from gdo_optax.makers import pointwise, randomized
+from gdo_optax.makers import measured, randomized
 
 
 @piece
@@ -27,13 +27,12 @@ def centralize(out_axis: int = -1) -> Piece:
     if isinstance(out_axis, bool) or not isinstance(out_axis, int):
         raise TypeError(f"centralize: out_axis={out_axis!r} is not the number of an axis, such as -1")
 
-    def centralized(g: Array) -> Array:
+    def of_units(g: Array) -> Array | None:
         if g.ndim < 2:
-            return g
-        others = tuple(i for i in range(g.ndim) if i != out_axis % g.ndim)
-        return g - mean(g, others, True)
+            return None
+        return mean(g, tuple(i for i in range(g.ndim) if i != out_axis % g.ndim), True)
 
-    return pointwise(centralized)
+    return measured(lambda g, mean: g if mean is None else g - mean, of_units)
 
 
 @piece

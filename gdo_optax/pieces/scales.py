@@ -5,7 +5,7 @@ from chex import Array, Numeric
 
 from gdo_optax import arithmetic
 from gdo_optax.core import Hyperparameter, Piece, magnitude, of_real, piece
-from gdo_optax.makers import normed, pointwise
+from gdo_optax.makers import measured, pointwise
 
 
 @piece
@@ -109,4 +109,4 @@ def clip_by_block_rms(clipping_threshold: Numeric) -> Piece:
         rms = length / arithmetic.root_of_size(x)
         return x * (1 / jnp.maximum(1, rms / clipping_threshold))
 
-    return normed(clipped, clipping_threshold=clipping_threshold)
+    return measured(clipped, clipping_threshold=clipping_threshold)

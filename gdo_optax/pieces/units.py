@@ -11,7 +11,7 @@ from gdo_optax.arithmetic import as_dtype, as_real
 from gdo_optax.combinators import chain
 from gdo_optax.core import Hyperparameter, Piece, assemble, piece
 from gdo_optax.leafwise import Running
-from gdo_optax.makers import paired, pointwise, pooled, recurrent
+from gdo_optax.makers import measured, paired, pointwise, pooled, recurrent
 from gdo_optax.pieces.scales import inverse_root, scale
 from gdo_optax.trees import each, global_norm
 
@@ -32,11 +32,11 @@ def adaptive_grad_clip(clipping: Numeric = 0.01, eps: Numeric = 1e-3) -> Piece:
     Array([0.6, 0.8], dtype=float32)
     """
 
-    def clipped(g: Array, p: Array, clipping: Numeric, eps: Numeric) -> Array:
-        most, size = clipping * jnp.maximum(_unit_norm(p), eps), _unit_norm(g)
+    def clipped(g: Array, size: Array, p: Array, clipping: Numeric, eps: Numeric) -> Array:
+        most = clipping * jnp.maximum(_unit_norm(p), eps)
         return jnp.where(size > most, g * (most / jnp.maximum(size, 1e-6)), g)
 
-    return paired(clipped, clipping=clipping, eps=eps)
+    return measured(clipped, _unit_norm, paired=True, clipping=clipping, eps=eps)
 
 
 @piece
@@ -48,13 +48,15 @@ def normalize(eps: Numeric = 1e-8) -> Piece:
     Array([0., 1., 2.], dtype=float32)
     """
 
-    def normalized(g: Array, eps: Numeric) -> Array:
+    def deviation(g: Array) -> Array | None:
         if g.size <= 2:
-            return g
-        centered = g - arithmetic.mean(g, tuple(range(g.ndim)))
-        return g * (1 / (arithmetic.norm(centered) / (g.size - 1) ** 0.5 + eps))
+            return None
+        return arithmetic.norm(g - arithmetic.mean(g, tuple(range(g.ndim)))) / (g.size - 1) ** 0.5
 
-    return pointwise(normalized, eps=eps)
+    def normalized(g: Array, deviation: Array | None, eps: Numeric) -> Array:
+        return g if deviation is None else g * (1 / (deviation + eps))
+
+    return measured(normalized, deviation, eps=eps)
 
 
 @piece

@@ -8,7 +8,7 @@ from chex import Array, Numeric
 from gdo_optax import arithmetic, ranges
 from gdo_optax.combinators import chain, masked
 from gdo_optax.core import Hyperparameter, Piece, piece
-from gdo_optax.makers import normed, paired
+from gdo_optax.makers import measured, paired
 from gdo_optax.trees import Mask, inverted
 
 
@@ -54,7 +54,7 @@ def trust_ratio(min_norm: Numeric = 0.0, max_norm: Numeric = math.inf, mask: Mas
         of_p = arithmetic.norm(p)
         return arithmetic.ratio(jnp.minimum(jnp.maximum(of_p, min_norm), max_norm), of_x, (of_p == 0) | (of_x == 0)) * x
 
-    return normed(adapted, paired=True, min_norm=min_norm, max_norm=max_norm)
+    return measured(adapted, paired=True, min_norm=min_norm, max_norm=max_norm)
 
 
 @piece
@@ -88,7 +88,7 @@ def scale_by_local_rate(
         rate = arithmetic.ratio(trust * of_p, of_x + weight_decay * of_p, (of_p == 0) | (of_x == 0))
         return rate * (x + weight_decay * p)
 
-    return normed(scaled, paired=True, trust=trust_coefficient, weight_decay=weight_decay)
+    return measured(scaled, paired=True, trust=trust_coefficient, weight_decay=weight_decay)
 
 
 def _either(mask: Mask, inside: Piece, outside: Piece) -> Piece:
@@ -112,7 +112,7 @@ def scale_to_parameter_norm(learning_rate: Hyperparameter) -> Piece:
         of_p = arithmetic.norm(p)
         return arithmetic.ratio(learning_rate * of_p, of_x, (of_p == 0) | (of_x == 0)) * x
 
-    return normed(scaled, paired=True, learning_rate=learning_rate)
+    return measured(scaled, paired=True, learning_rate=learning_rate)
 
 
 @piece
