@@ -261,25 +261,17 @@ def remembers(p: optax.GradientTransformation) -> bool:
     return p.remembers if isinstance(p, Piece) else p.init is not optax.init_empty_state
 
 
-def update_if(
-    go: Array, run: Callable, waiting: bool, x: ArrayTree, state: Any, *args: Any, otherwise: float, **extra: Any
-) -> tuple[ArrayTree, Any]:
-    """`run`, an update, where `go`; elsewhere it emits `otherwise`, and the state stays as it is.
+def in_place_if(go: Array, run: Callable, x: ArrayTree, state: Any, *args: Any, **extra: Any) -> tuple[ArrayTree, Any]:
+    """`run`, an update, where `go`; elsewhere what came in, and the state as it is.
 
-    A run that is `waiting` decides number by number what it keeps. Of any other the compiler copies the state, to have
-    it in both branches.
+    What is emitted takes the place of what came in: so neither branch needs new memory, and nothing is copied.
     """
-    if waiting:
-        y, kept = run(x, state, *args, go=go, **extra)
-        return each(lambda a: jnp.where(go, a, otherwise), y), kept
 
-    def step(kept: Any) -> tuple[ArrayTree, Any]:
-        return run(x, kept, *args, **extra)
+    def step(x: ArrayTree, kept: Any) -> tuple[ArrayTree, Any]:
+        y, kept = run(x, kept, *args, **extra)
+        return each(lambda g, u: u.astype(g.dtype), x, y), kept
 
-    def rest(kept: Any) -> tuple[ArrayTree, Any]:
-        return each(lambda a: jnp.full_like(a, otherwise), x), kept
-
-    return jax.lax.cond(go, step, rest, state)
+    return jax.lax.cond(go, step, lambda x, kept: (x, kept), x, state)
 
 
 def waits(p: optax.GradientTransformation) -> bool:

@@ -27,9 +27,9 @@ class Piece(optax.GradientTransformationExtraArgs):
     emits float32 where it is given half precision; `update` rounds once, at the end, to the dtype it was given. A
     `magnitude` is real also of complex numbers. Where no array depends on another, `common` computes of the state what
     the updates of all arrays have in common, and `choices` of the gradients which of them a mask takes; `wide_update`
-    of one array has both for arguments. One that `waits` leaves the state as it is where the argument `go`, a boolean
-    array, is False, and memories where `touched`, a tree of boolean arrays, is; what is emitted there is to be thrown
-    away.
+    of one array has both for arguments, and leaves memories as they are where `touched`, a boolean array, is False. One
+    that `waits` leaves all of the state as it is where the argument `go` is False, at hardly a cost. What is emitted
+    there is to be thrown away.
     """
 
     call: Call = Call("piece")

@@ -38,6 +38,7 @@ class Rule:
     "running"}, of which there is what is kept, or a `state` of these three. `beside` may give each leaf keywords of its
     own, from the whole tree and the count; f gets what is to be `measured` of x under this name. What is emitted can
     be computed again, and need not be written out to be measured, if it is kept, a function of x, or nothing is kept.
+    It `waits` unless y is told from m′ that it need not have kept: that would be one more array.
     """
 
     f: Callable[..., tuple[Any, Array]]
@@ -48,6 +49,7 @@ class Rule:
     state: type | None = None
     beside: Callable[[ArrayTree, Any], list[dict[str, Any]]] | None = None
     measured: Callable[[Array], Any] | None = None
+    waits: bool = True
 
     @functools.cached_property
     def running(self) -> dict[str, Running]:
@@ -146,8 +148,8 @@ class Rule:
 def leafwise(f: Callable[..., tuple[Any, Array]], hyper: dict[str, Any], **asked: Any) -> Piece:
     """The piece of a `Rule`."""
     rule = Rule(f, hyper, **asked)
-    common = None if rule.beside else rule.common
-    return assemble(rule.init, rule.update, remembers=bool(rule.initial) or rule.counts, waits=True, common=common)
+    remembers, common = bool(rule.initial) or rule.counts, None if rule.beside else rule.common
+    return assemble(rule.init, rule.update, remembers=remembers, waits=rule.waits, common=common)
 
 
 def _if_it_goes(go: Array | None, rows: Array | None, new: Any, m: Any, y: Array) -> tuple[Any, Array]:

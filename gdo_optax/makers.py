@@ -185,7 +185,7 @@ def recurrent(
         new, y = f(m if dtype is None else jax.tree.map(lambda a: read(a, x), m), x, **h)
         return stored(new), y
 
-    return leafwise(rule, hyper, initial=first)
+    return leafwise(rule, hyper, initial=first, waits=False)
 
 
 def weights(f: Callable[..., tuple[Array, Array]], **hyper: Hyperparameter) -> Piece:
@@ -205,6 +205,7 @@ def weights(f: Callable[..., tuple[Array, Array]], **hyper: Hyperparameter) -> P
         timed=True,
         paired=True,
         state=Weights,
+        waits=False,
     )
 
 
@@ -231,7 +232,7 @@ def displacement(f: Callable[..., Array], residual_dtype: Any = None, **hyper: H
     def first(p: Any) -> Any:
         return sum_from(jnp.zeros_like(p, dtype=wide_dtype(p)), residual_dtype)
 
-    return leafwise(rule, hyper, initial=first, timed=True, state=Displaced)
+    return leafwise(rule, hyper, initial=first, timed=True, state=Displaced, waits=False)
 
 
 def pooled(f: Callable[..., Array], measure: Callable[[Array], Array], **hyper: Hyperparameter) -> Piece:

@@ -1,13 +1,16 @@
 """What the compiler counts: no method moves or allocates more than optax's."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
+import gdo_optax as g
 from benchmarks import compile as compiling
 from benchmarks import timing
 from benchmarks.compile import lowered
@@ -32,8 +35,8 @@ FLOORS = {
     "adam": 10, "adamax": 10, "nadam": 11, "amsgrad": 13, "adamnc": 10, "adamw": 10, "adamwr": 10, "qhadam": 11,
     "adabound": 10, "amsbound": 13, "adaboundw": 10, "radam": 10, "lars": 9, "lars_2017": 9,
     "lookahead": 14, "ranger_va": 17, "ranger_qh": 15.1,
-    "clip + adamw": 11, "skip_nonfinite(adamw)": 11, "accumulate(adamw, 4)": 14,
-    "skip_nonfinite(adam)": 11, "accumulate(adam)": 14, "lazy(adam)": 11, "sparse_rows(adam)": 10,
+    "clip + adamw": 11, "skip_nonfinite(adamw)": 11, "accumulate(adamw, 4)": 17,
+    "skip_nonfinite(adam)": 11, "accumulate(adam)": 16, "lazy(adam)": 11, "sparse_rows(adam)": 10,
     "keep_master(adam)": 10, "compensate(adam)": 10, "round_stochastically(adam)": 10,
 }  # fmt: skip
 """Words as measured, nothing beside them: a form that moves more, or that writes an expression out, is a step back."""
@@ -61,6 +64,21 @@ def test_no_more_words_than_measured(name: str) -> None:
     ours = cost(measured()[name][0](), SHAPES)
     assert ours.words <= FLOORS[name] + 0.05
     assert ours.temp < 0.05
+
+
+@pytest.mark.parametrize("inner", [get("adamw"), get("lookahead"), get("adadelta"), lambda: optax.adamw(0.001)])
+@pytest.mark.parametrize("wrap", [lambda tx: tx, g.skip_nonfinite, lambda tx: g.accumulate(tx, 4)])
+def test_where_the_gradient_is_computed_nothing_else_is_allocated(inner: Callable, wrap: Callable) -> None:
+    tx, params = wrap(inner()), jax.ShapeDtypeStruct((256, 256), jnp.float32)
+
+    def step(params: Any, state: Any, x: Any) -> Any:
+        gradient = jax.grad(lambda w: jnp.sum((x @ w) ** 2))(params)
+        updates, state = tx.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state
+
+    lower = jax.jit(step, donate_argnums=(0, 1)).lower
+    allocated: Any = lower(params, jax.eval_shape(tx.init, params), jnp.ones((8, 256))).compile().memory_analysis()
+    assert allocated.temp_size_in_bytes < 1.2 * 4 * params.size
 
 
 @pytest.mark.parametrize("name", BESIDE)

@@ -9,13 +9,16 @@ import optax
 from chex import Array, ArrayTree, Numeric
 
 from gdo_optax.arithmetic import wide_dtype
-from gdo_optax.combinators import initial_state, run_update, single, update_if, waits
+from gdo_optax.combinators import in_place_if, initial_state, run_update, single
 from gdo_optax.core import ITSELF, Piece, assemble, piece
 from gdo_optax.trees import absent, all_finite, each
 
 
 class Accumulated(NamedTuple):
-    """How many micro-batches are in the mean (int32), their mean gradient, and the state of the optimizer."""
+    """How many micro-batches are in the mean (int32), their mean gradient, and the state of the optimizer.
+
+    Where the count is 0 there is no mean, and in its place the last step.
+    """
 
     count: Array
     mean: ArrayTree
@@ -61,18 +64,16 @@ def accumulate(inner: optax.GradientTransformation, every: Numeric) -> Piece:
         good = all_finite(x)
         k = state.count + good.astype(jnp.int32)
 
-        def gathered(m: Array, g: Array) -> Array:  # a stale mean counts nothing at k = 1
-            if absent(g):
-                return m
+        def gathered(g: Array, m: Array) -> Array:  # what is left of the last step is not even read at k = 1
             part = 1 / jnp.maximum(k, 1).astype(jnp.finfo(m.dtype).dtype)
-            return jnp.where(good, (1 - part) * m + part * g, m)
-
-        mean = each(gathered, state.mean, x)
-        ready = each(lambda g, m: m, x, mean)
+            return jnp.where(good, jnp.where(k > 1, (1 - part) * m + part * g, g), m)
 
         full = good & (k >= every)
+        mean = each(gathered, x, state.mean)
         run = functools.partial(run_update, inner)
-        y, kept = update_if(full, run, waits(inner), ready, state.inner, params, otherwise=0.0, **extra)
+        mean, kept = in_place_if(full, run, mean, state.inner, params, **extra)
+        y = each(lambda m: jnp.where(full, m, 0.0), mean)
+        mean = each(lambda old, m: old if absent(m) else m, state.mean, mean)
         return y, Accumulated(jnp.where(full, 0, k), mean, kept)
 
     return assemble(init, wide_update, body=ITSELF)

@@ -52,7 +52,7 @@ def lazy(inner: optax.GradientTransformation, state: str = "frozen", mask: Mask 
     def init(params: ArrayTree) -> Any:
         return initial_state(inner, params)
 
-    frozen, waiting, this = state == "frozen", waits(inner), object()
+    frozen, common, this = state == "frozen", getattr(inner, "common", None), object()
 
     def choices(tree: ArrayTree) -> Choices:
         return ({} if mask is None else {this: marks(mask, tree)}) | chosen_by([inner])(tree)
@@ -63,17 +63,17 @@ def lazy(inner: optax.GradientTransformation, state: str = "frozen", mask: Mask 
             touched = overlaid(choice(mask, this, extra), touched, each(lambda row: row | True, touched))
         if "touched" in extra:
             touched = each(jnp.logical_and, touched, extra["touched"])
-        own = {**extra, "touched": touched} if frozen and waiting else extra
+        own = {**extra, "touched": touched} if frozen and common else extra
         y, new = run_update(inner, x, kept, params, **own)
         y = each(lambda y, row: jnp.where(row, y, 0), array_of(y), touched)
-        return y, of_parameters(init, _frozen, touched, new, kept) if frozen and not waiting else new
+        return y, of_parameters(init, _frozen, touched, new, kept) if frozen and not common else new
 
     return assemble(
         init,
         wide_update,
         remembers=remembers(inner),
-        waits=waiting,
-        common=getattr(inner, "common", None),
+        waits=waits(inner),
+        common=common,
         choices=choices,
         body=ITSELF,
     )

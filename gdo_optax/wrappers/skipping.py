@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree
 
-from gdo_optax.combinators import initial_state, run_update, single, update_if, waits
+from gdo_optax.combinators import in_place_if, initial_state, run_update, single, waits
 from gdo_optax.core import ITSELF, Piece, assemble, piece
 from gdo_optax.trees import all_finite, each
 
@@ -28,13 +28,13 @@ def skip_nonfinite(inner: optax.GradientTransformation) -> Piece:
         θ, state                   unchanged, to the bit, where any of it is an infinity or a NaN
 
     It goes around the whole optimizer, slow weights and `accumulate` too, which by itself leaves out a micro-batch;
-    `eval_params` reads what is inside. The state counts what was left out. All is decided on the device: our own pieces
-    choose in every memory, number by number, which costs a pass over the gradient and no copy; other transformations go
-    through one `jax.lax.cond`, of which both branches need a copy of the state. optax.apply_if_finite judges by the
-    updates instead, and an infinite square that a division has turned into 0 stays in its moments; here the gradient
-    alone is judged, of which, where it is finite, our own pieces make finite steps. What is emitted in place of a step
-    is −0, which added changes no bit, not even of a −0. Where workers have gradients of their own, average these first,
-    so that all of them skip.
+    `eval_params` reads what is inside. The state counts what was left out. All is decided on the device: averages, sums
+    and what is made of them choose number by number what they keep, which costs a pass over the gradient; anything else
+    goes through one `jax.lax.cond`, in which the step takes the place of the gradient and nothing is copied.
+    optax.apply_if_finite judges by the updates instead, and an infinite square that a division has turned into 0 stays
+    in its moments; here the gradient alone is judged, of which, where it is finite, our own pieces make finite steps.
+    What is emitted in place of a step is −0, which added changes no bit, not even of a −0. Where workers have gradients
+    of their own, average these first, so that all of them skip.
 
     Args:
         inner: any optax transformation.
@@ -72,6 +72,10 @@ def _guarded(
     run: Callable, waiting: bool, x: ArrayTree, state: Skipped, params: Any = None, **extra: Any
 ) -> tuple[Any, Skipped]:
     good = all_finite(x)
-    x = each(lambda g: jnp.where(good, g, 0), x) if waiting else x
-    y, kept = update_if(good, run, waiting, x, state.inner, params, otherwise=-0.0, **extra)
+    if waiting:
+        x = each(lambda g: jnp.where(good, g, 0), x)
+        y, kept = run(x, state.inner, params, go=good, **extra)
+    else:
+        y, kept = in_place_if(good, run, x, state.inner, params, **extra)
+    y = each(lambda a: jnp.where(good, a, -0.0), y)
     return y, Skipped(jnp.where(good, state.skipped, optax.safe_increment(state.skipped)), kept)
