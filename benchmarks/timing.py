@@ -76,9 +76,11 @@ def listed(tx: optax.GradientTransformation) -> optax.GradientTransformation:
 BY_NAME: dict[str, tuple[Maker, Maker, int]] = {
     "flatten(adam)": (lambda: optax.flatten(g.adam(1e-3)), lambda: optax.adam(1e-3), 3),
     "listed(adam)": (lambda: listed(g.adam(1e-3)), lambda: listed(optax.adam(1e-3)), 3),
+    "accumulate against adamw": (lambda: g.accumulate(g.adamw(1e-3), 4), lambda: g.adamw(1e-3), 4),
+    "lookahead against adam": (lambda: g.lookahead(g.adam(1e-3)), lambda: g.adam(1e-3), 4),
     **CASES,
 }
-"""With those that are not measured unless they are asked for."""
+"""With those that are not measured unless they are asked for; of the wrappers the rival is what they wrap, ours."""
 SLOWER = 1.05
 TORCH = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adagrad": "Adagrad"}
 

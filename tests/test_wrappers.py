@@ -434,3 +434,16 @@ def test_memories_of_another_shape_are_no_rows() -> None:
     tx, column = g.lazy(g.chain(pairs)), jnp.array([[1.0], [0.0], [2.0]])
     _, state = tx.update(column, tx.init(column), column)
     assert np.array_equal(jax.tree.leaves(state)[0], 1 + column @ column.T)
+
+
+def test_a_step_takes_the_place_of_the_mean_and_leaves_nothing_in_it() -> None:
+    """Neither its dtype nor an infinity."""
+    narrow = optax.stateless(lambda x, _: jax.tree.map(lambda a: (a * jnp.inf).astype(jnp.float16), x))
+    tx, x = g.accumulate(narrow, 2), {"a": jnp.array([1.0, -2.0]), "b": None, "c": optax.MaskedNode()}
+    state, seen = tx.init(x), []
+    for _ in range(3):
+        updates, state = jax.jit(tx.update)(x, state)
+        seen.append(updates["a"])
+    chex.assert_trees_all_equal(seen, [jnp.zeros(2), jnp.array([jnp.inf, -jnp.inf]), jnp.zeros(2)])
+    chex.assert_trees_all_equal(state.mean, x)
+    assert state.mean["a"].dtype == updates["a"].dtype == jnp.float32
