@@ -145,8 +145,9 @@ def mutants_of(source: bytes, path: str = "") -> list[Mutant]:
 
 
 def _known(tree: ast.Module) -> dict[str, set[str]]:
-    """The names that occur within each function, and in the whole module."""
-    functions: dict[str, ast.AST] = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)} | {"": tree}
+    """The names that occur within each function or method, and in the whole module."""
+    inside = [part for node in tree.body for part in (node.body if isinstance(node, ast.ClassDef) else [node])]
+    functions: dict[str, ast.AST] = {f.name: f for f in inside if isinstance(f, ast.FunctionDef)} | {"": tree}
     return {
         name: {getattr(n, "id", getattr(n, "arg", None)) or "" for n in ast.walk(f)} for name, f in functions.items()
     }
