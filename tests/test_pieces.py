@@ -150,6 +150,7 @@ def test_measured_gives_what_is_measured_of_each_array_and_the_parameter_if_aske
     chex.assert_trees_all_equal(tx.update(x["a"], (), jnp.ones(2))[0], jnp.full(2, 5.0))
     with pytest.raises(ValueError, match="this transformation reads the parameters"):
         tx.update(x["a"], ())
+    assert np.array_equal(g.normalize().update(x["a"], ())[0], x["a"])  # two numbers have no deviation to speak of
     largest = g.measured(lambda x, most: x / most, lambda x: jnp.max(x, 0))
     chex.assert_trees_all_equal(largest.update(x["a"], ())[0], x["a"] / 4)
 

@@ -19,7 +19,10 @@ from gdo_optax.family import get
 RNG = np.random.default_rng(0)
 SHAPES = {"kernel": (6, 4), "bias": (5,), "nothing": (3,)}
 MAKERS: dict[str, Callable[[], optax.GradientTransformation]] = {
-    **{name: get(name) for name in ("lamb", "nlamb", "nnlamb", "layerwise", "lars", "adafactor", "rmsprop_nesterov")},
+    **{
+        name: get(name)
+        for name in ("lamb", "nlamb", "nnlamb", "layerwise", "lars", "adafactor", "rmsprop_nesterov", "ranger")
+    },
     "lamb, clipped norms": lambda: g.lamb(0.1, max_norm=0.5),
     "schedules": lambda: g.lamb(
         optax.linear_schedule(0.1, 0.0, 9), b1=lambda count: 0.9 - 0.5 / (1.0 + count.astype(float))
@@ -120,7 +123,7 @@ WORDS = {
 
 @pytest.mark.parametrize(
     ("name", "words", "arrays"),
-    [*((name, words, n) for name, words in WORDS.items() for n in (1, 4)), ("centralized", 13, 1)],
+    [*((name, words, n) for name, words in WORDS.items() for n in (1, 4)), ("centralized", 13, 1), ("ranger", 15, 1)],
 )
 def test_nothing_is_written_out(name: str, words: int, arrays: int) -> None:
     side = 2048 // arrays

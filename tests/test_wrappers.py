@@ -447,3 +447,6 @@ def test_a_step_takes_the_place_of_the_mean_and_leaves_nothing_in_it() -> None:
     chex.assert_trees_all_equal(seen, [jnp.zeros(2), jnp.array([jnp.inf, -jnp.inf]), jnp.zeros(2)])
     chex.assert_trees_all_equal(state.mean, x)
     assert state.mean["a"].dtype == updates["a"].dtype == jnp.float32
+    updates, new = tx.update(x | {"a": None}, state)
+    assert updates["a"] is None
+    assert np.array_equal(new.mean["a"], x["a"])
