@@ -428,6 +428,15 @@ def waiting_no_more(tx: optax.GradientTransformation) -> optax.GradientTransform
     return optax.GradientTransformation(tx.init, tx.update)
 
 
+def test_a_row_is_lazy_along_the_last_axis_and_a_nan_is_a_gradient() -> None:
+    x = jnp.array([[0.0, -1.0], [0.0, 0.0], [jnp.nan, 0.0]])
+    for inner in (g.momentum(1.0, 0.5), waiting_no_more(g.momentum(1.0, 0.5))):
+        tx = g.lazy(g.chain(g.scale(0.0), g.add_decayed_weights(1.0), inner))
+        updates, _ = tx.update(x, tx.init(x), jnp.ones((3, 2)))
+        assert np.array_equal(np.isnan(updates), np.isnan(x))
+        assert np.array_equal(np.nan_to_num(updates), [[-1, -1], [0, 0], [0, -1]])
+
+
 def test_memories_of_another_shape_are_no_rows() -> None:
     """Full-matrix Adagrad's square matrix of a column is shared by all its rows."""
     pairs = g.recurrent(lambda m, x: (m + 1 + x @ x.T, x), lambda zeros: zeros @ zeros.T)

@@ -80,7 +80,7 @@ def lazy(inner: optax.GradientTransformation, state: str = "frozen", mask: Mask 
 
 
 def _touched(g: Array) -> Array:
-    # the largest is summed up as it is read: a boolean for every element would be written out
+    # the largest is found as it is read: a boolean for every element would be written out
     return jnp.broadcast_to(jnp.max(jnp.abs(g), -1, keepdims=True, initial=0) != 0, g.shape) if g.ndim else g != 0
 
 
