@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from chex import Array
 
-from gdo_optax.arithmetic import wide_dtype
+from gdo_optax.engine.numerics import wide_dtype
 from tests.catalogue import Case
 
 

@@ -28,7 +28,7 @@ import optax
 from flax import serialization
 
 from benchmarks.recipes import BY_PLACE, COUPLED, NAMED, UNPRINTABLE, Recipe, Writer, built
-from gdo_optax.trees import absent
+from gdo_optax.engine.trees import absent
 
 
 STEPS = 4

@@ -37,7 +37,7 @@ PACKAGE = ROOT / "gdo_optax"
 
 # Where the mathematics is, and which tests concern it, the cheapest first; those of the oracles are found by name.
 TESTS: dict[str, tuple[str, ...]] = {
-    "arithmetic.py": ("numerics", "properties", "pieces"),
+    "numerics.py": ("numerics", "properties", "pieces"),
     "rows.py": ("rows",),
     "schedules.py": ("schedules", "variants"),
     "warmups.py": ("schedules",),

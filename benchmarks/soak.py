@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from gdo_optax.family import Entry
-from gdo_optax.ranges import RANGES
+from gdo_optax.engine.ranges import RANGES
 
 
 class Traced(NamedTuple):

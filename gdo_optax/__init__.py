@@ -1,8 +1,8 @@
 """Every classic gradient-descent method for JAX, each a short list of pure, composable pieces."""
 
 from gdo_optax import like
-from gdo_optax.combinators import adaptive, chain, masked, mean_of, parallel, recall
-from gdo_optax.core import Piece, eval_params, piece
+from gdo_optax.engine.combinators import adaptive, chain, masked, mean_of, parallel, recall
+from gdo_optax.engine.piece import Piece, eval_params, piece
 from gdo_optax.cycles import OneCycle, one_cycle, one_cycle_three_phase, piecewise_linear, ranger21_schedule
 from gdo_optax.damping import (
     HeavyBall,
@@ -141,7 +141,7 @@ from gdo_optax.tasks.balancing import gradnorm, pcgrad
 from gdo_optax.tasks.gradients import task_gradients
 from gdo_optax.tasks.rating import dynamic_weight_average, uncertainty_weights
 from gdo_optax.tasks.weighing import equal_weights, static_weights, weigh_tasks
-from gdo_optax.trees import excluding
+from gdo_optax.engine.trees import excluding
 from gdo_optax.tuning import RangeTest, range_test
 from gdo_optax.warmups import linear_warmup, noam, untuned_exponential_warmup, untuned_linear_warmup
 from gdo_optax.wrappers.accumulation import accumulate

@@ -1,17 +1,90 @@
 """What schedules are made of: the time, numbers that are checked, and the way between two values."""
 
+import functools
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, ParamSpec, TypeAlias
 
 import jax.numpy as jnp
 import optax
 from chex import Array, Numeric
 
-from gdo_optax import ranges
-from gdo_optax.arithmetic import as_dtype
+from gdo_optax.engine import ranges
+from gdo_optax.engine.nodes import Same, is_array, key_of
+from gdo_optax.engine.numerics import as_dtype
+from gdo_optax.engine.printing import Call
 
 
+P = ParamSpec("P")
 Schedule: TypeAlias = Callable[[Array], Numeric]
+
+
+class OfTime:
+    """A schedule count ↦ value that knows the call which made it; schedules of equal calls are equal.
+
+    It `compiles` if no argument is an array or somebody else's function: these are evaluated in each step as Python.
+    `complement` is 1 − value where the schedule knows it better than the difference does, else None.
+    """
+
+    def __init__(self, f: Schedule, maker: Any, call: Call, complement: Schedule | None = None) -> None:
+        self.f, self.maker, self.call, self.complement = f, maker, call, complement
+
+    @functools.cached_property
+    def compiles(self) -> bool:
+        """Whether it may be compiled as a part of the step."""
+        return all(map(_compiles, (v for _, v in self.call.arguments)))
+
+    @functools.cached_property
+    def program_key(self) -> Any:
+        """Equal for equal calls."""
+        return Same(self.maker), tuple((k, key_of(v)) for k, v in self.call.arguments)
+
+    def __call__(self, count: Any) -> Numeric:
+        return self.f(count)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OfTime) and self.program_key == other.program_key
+
+    def __hash__(self) -> int:
+        return hash(self.program_key)
+
+    def __reduce__(self) -> Any:
+        return _remade, (self.maker, *self.call.given())
+
+    def __repr__(self) -> str:
+        return str(self.call)
+
+
+def _remade(maker: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
+    return maker(*args, **kwargs)
+
+
+def _compiles(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_compiles, value))
+    return not is_array(value) and (not callable(value) or getattr(value, "compiles", False))
+
+
+def schedule(maker: Callable[P, Any]) -> Callable[P, Any]:
+    """Makes `OfTime` of the function that `maker` returns, or of the pair of it and its complement.
+
+    A result that is no function is returned as it is.
+    """
+
+    @functools.wraps(maker)
+    def make(*args: P.args, **kwargs: P.kwargs) -> Any:
+        made = maker(*args, **kwargs)
+        f, complement = made if isinstance(made, tuple) else (made, None)
+        if not callable(f):
+            return f
+        return OfTime(f, make, Call(maker.__name__, (*((None, v) for v in args), *kwargs.items())), complement)
+
+    return make
+
+
+def compiled(f: Schedule) -> Schedule:
+    """Says of a function of time that it may be compiled as a part of the step."""
+    vars(f)["compiles"] = True
+    return f
 
 
 def time_of(count: Array) -> Array:
@@ -20,7 +93,7 @@ def time_of(count: Array) -> Array:
 
 
 def check_numbers(name: str, **given: Numeric) -> None:
-    """Numbers inside their ranges; schedules, which some of these names may be elsewhere, are none."""
+    """Raises where a number is outside its range, or is a schedule, which some of these names may be elsewhere."""
     ranges.check(name, given)
     for argument, value in given.items():
         if callable(value):

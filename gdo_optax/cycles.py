@@ -10,8 +10,8 @@ import numpy as np
 import optax
 from chex import Array, Numeric
 
-from gdo_optax import ranges
-from gdo_optax.arithmetic import as_dtype
+from gdo_optax.engine import ranges
+from gdo_optax.engine.numerics import as_dtype
 from gdo_optax.counting import Schedule, between, check_numbers
 
 

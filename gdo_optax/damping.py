@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from chex import Numeric
 
-from gdo_optax import ranges
+from gdo_optax.engine import ranges
 
 
 class HeavyBall(NamedTuple):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from chex import Array, ArrayTree
 
-from gdo_optax.arithmetic import norm, reciprocal, wide_dtype
+from gdo_optax.engine.numerics import norm, reciprocal, wide_dtype
 
 
 class Interference(NamedTuple):

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from chex import Numeric
 
-from gdo_optax.core import Hyperparameter, Piece
-from gdo_optax.ranges import RANGES
+from gdo_optax.engine.piece import Hyperparameter, Piece
+from gdo_optax.engine.ranges import RANGES
 
 
 class Paper(NamedTuple):

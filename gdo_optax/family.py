@@ -6,7 +6,7 @@ from typing import Any
 
 from chex import Numeric
 
-from gdo_optax.core import Hyperparameter, Piece
+from gdo_optax.engine.piece import Hyperparameter, Piece
 from gdo_optax.cycles import one_cycle, one_cycle_three_phase, piecewise_linear, ranger21_schedule
 from gdo_optax.damping import (
     critical_momentum,

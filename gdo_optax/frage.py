@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax import ranges
-from gdo_optax.arithmetic import norm, wide_dtype
+from gdo_optax.engine import ranges
+from gdo_optax.engine.numerics import norm, wide_dtype
 
 
 class Discriminator(NamedTuple):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from chex import Array
 
-from gdo_optax import ranges
+from gdo_optax.engine import ranges
 
 
 class Problem(NamedTuple):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from chex import Array, Numeric
 
-from gdo_optax.arithmetic import as_dtype
+from gdo_optax.engine.numerics import as_dtype
 from gdo_optax.counting import Schedule, between, check_numbers
 
 

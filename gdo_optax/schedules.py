@@ -3,11 +3,12 @@
 import jax.numpy as jnp
 from chex import Array, Numeric
 
-from gdo_optax import ranges
-from gdo_optax.arithmetic import as_dtype, log, weight_of_past
-from gdo_optax.counting import Schedule, check_numbers, time_of
+from gdo_optax.engine import ranges
+from gdo_optax.engine.numerics import as_dtype, log, weight_of_past
+from gdo_optax.counting import Schedule, check_numbers, compiled, schedule, time_of
 
 
+@compiled
 def relative_step(count: Array) -> Array:
     """ρₜ = min(10⁻², 1/√t), t = count + 1: Adafactor's relative step.
 
@@ -20,7 +21,8 @@ def relative_step(count: Array) -> Array:
     return jnp.minimum(0.01, 1 / jnp.sqrt(jnp.asarray(count, float) + 1))
 
 
-def nadam_momentum(b1: Numeric, momentum_decay: Numeric = 1 / 250) -> Schedule:
+@schedule
+def nadam_momentum(b1: Numeric, momentum_decay: Numeric = 1 / 250) -> tuple[Schedule, Schedule]:
     """μₜ = b1·(1 − 0.5·0.96^(t/250)), t = count + 1: Nadam's momentum, from about b1/2 up to b1.
 
     `momentum_decay` stands in the place of 1/250 (1 in Keras). ValueError for a b1 outside [0, 1).
@@ -46,10 +48,10 @@ def nadam_momentum(b1: Numeric, momentum_decay: Numeric = 1 / 250) -> Schedule:
         grown, b1 = growth(count)
         return (1 - b1) + b1 * grown
 
-    vars(momentum)["complement"] = rest
-    return momentum
+    return momentum, rest
 
 
+@schedule
 def corrected_decay(decay: Numeric) -> Schedule:
     """βₜ = β·(1−βᵗ⁻¹)/(1−βᵗ), t = count + 1: an average with it is one with β and its bias correction in one.
 
@@ -68,19 +70,21 @@ def corrected_decay(decay: Numeric) -> Schedule:
     return corrected
 
 
-def complement(schedule: Schedule) -> Schedule:
-    """1 − schedule(count).
+@schedule
+def complement(of: Schedule) -> Schedule:
+    """1 − of(count).
 
-    Of a β near 1 the difference has lost digits: a schedule that knows it better has it as its attribute `complement`.
+    For a β near 1 the difference loses digits; a schedule that knows better has the attribute `complement`.
 
     >>> complement(lambda count: 0.25)(0)
     0.75
     """
-    return getattr(schedule, "complement", None) or (lambda count: 1 - schedule(count))
+    return getattr(of, "complement", None) or (lambda count: 1 - of(count))
 
 
-def ahead(schedule: Schedule, steps: int = 1) -> Schedule:
-    """schedule(count + steps): what a schedule will say; the largest count there is stays the largest.
+@schedule
+def ahead(of: Schedule, steps: int = 1) -> Schedule:
+    """of(count + steps): a schedule some steps later; the largest count stays the largest.
 
     Raises ValueError for steps below 1, TypeError for a schedule that is a number.
 
@@ -88,16 +92,17 @@ def ahead(schedule: Schedule, steps: int = 1) -> Schedule:
     Array(0.5, dtype=float32)
     """
     ranges.check("ahead", {"steps": steps})
-    if not callable(schedule):
-        raise TypeError(f"ahead: schedule={schedule!r} is not a schedule, a function of the count")
+    if not callable(of):
+        raise TypeError(f"ahead: schedule={of!r} is not a schedule, a function of the count")
 
     def later(count: Array) -> Numeric:
         count = jnp.asarray(count)
-        return schedule(jnp.minimum(count, jnp.iinfo(count.dtype).max - steps) + steps)
+        return of(jnp.minimum(count, jnp.iinfo(count.dtype).max - steps) + steps)
 
     return later
 
 
+@schedule
 def inverse_sqrt_decay(learning_rate: Numeric | Schedule) -> Schedule:
     """Inverse square root decay: as fast as the regret bounds of online learning ask for.
 
@@ -124,6 +129,7 @@ def inverse_sqrt_decay(learning_rate: Numeric | Schedule) -> Schedule:
     return rate
 
 
+@schedule
 def geometric_decay(value: Numeric, decay: Numeric) -> Schedule:
     """Geometric decay: the b1·λᵗ⁻¹ of the theory of Adam, AMSGrad and AdamNC.
 
@@ -157,6 +163,7 @@ def geometric_decay(value: Numeric, decay: Numeric) -> Schedule:
     return decayed
 
 
+@schedule
 def sutskever_momentum(max_momentum: Numeric = 0.99) -> Schedule:
     """Sutskever's momentum: a half, then closer and closer to 1 every 250 steps, up to a bound.
 
@@ -184,6 +191,7 @@ def sutskever_momentum(max_momentum: Numeric = 0.99) -> Schedule:
     return momentum
 
 
+@schedule
 def nesterov_momentum() -> Schedule:
     """Nesterov's momentum, simplified: k/(k+3), k = count, for (aₖ−1)/aₖ₊₁ with aₖ₊₁ = (1+√(4aₖ²+1))/2.
 

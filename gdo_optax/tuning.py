@@ -11,11 +11,11 @@ import numpy as np
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax import arithmetic
-from gdo_optax.combinators import single
+from gdo_optax.engine import numerics
+from gdo_optax.engine.combinators import single
 from gdo_optax.optimizers.momentum import sgd
-from gdo_optax.ranges import Range
-from gdo_optax.recipe import show
+from gdo_optax.engine.ranges import Range
+from gdo_optax.engine.printing import show
 from gdo_optax.schedules import Schedule
 
 
@@ -127,8 +127,8 @@ def _training(loss: Callable, tx: Any, smoothing: float, divergence: float) -> C
         value, grad = (both := jax.value_and_grad(fn))(params)
         updates, state = tx.update(grad, state, params, value=value, grad=grad, value_fn=fn, value_and_grad_fn=both)
         value = value.astype(float)
-        mean = arithmetic.average(mean, value, smoothing)
-        smoothed = mean / arithmetic.weight_of_past(t, smoothing)
+        mean = numerics.average(mean, value, smoothing)
+        smoothed = mean / numerics.weight_of_past(t, smoothing)
         best, finite = jnp.minimum(best, smoothed), jnp.isfinite(value)
         over = ~finite | (value > best + (divergence - 1) * jnp.abs(best))
         new = optax.apply_updates(params, updates), state, mean, best, over

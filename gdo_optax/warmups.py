@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from chex import Array, Numeric
 
-from gdo_optax.arithmetic import as_dtype
+from gdo_optax.engine.numerics import as_dtype
 from gdo_optax.counting import Schedule, check_numbers, time_of
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from gdo_optax.core import Piece
+from gdo_optax.engine.piece import Piece
 from gdo_optax.family import family, get
 from tests import oracles
 

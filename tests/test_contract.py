@@ -12,7 +12,7 @@ import optax
 import pytest
 
 import gdo_optax
-from gdo_optax.core import Piece
+from gdo_optax.engine.piece import Piece
 from gdo_optax.family import Entry, get
 from tests.catalogue import (
     FAMILY,

@@ -13,7 +13,7 @@ import pytest
 
 import gdo_optax as g
 from gdo_optax.family import Entry, family, library
-from gdo_optax.ranges import RANGES, optional
+from gdo_optax.engine.ranges import RANGES, optional
 
 
 # What makers ask for that have no default.

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 import gdo_optax as g
-from gdo_optax import arithmetic, marginal_value_problem
+from gdo_optax.engine import numerics, marginal_value_problem
 from tests import oracles
 from tests.catalogue import rollout, tree
 
@@ -30,22 +30,22 @@ def test_rho_does_not_cancel(beta: float) -> None:
     exact = np.array([exact_rho(t, beta) for t in times])
     for x64, ulps in ((False, 8 * 2**-23), (True, 64 * 2**-52)):
         with jax.enable_x64(x64):
-            rho, rho_inf = arithmetic.sma_length(jnp.array(times, float), beta)
+            rho, rho_inf = numerics.sma_length(jnp.array(times, float), beta)
             assert np.max(np.abs(np.float64(rho) - exact) / exact) < ulps
             assert rho_inf == 2 / (1 - beta) - 1
 
 
 def test_rho_with_a_traced_beta() -> None:
-    traced = jax.jit(lambda b: arithmetic.sma_length(jnp.arange(1.0, 9.0), b)[0])(jnp.float32(0.99))
-    np.testing.assert_allclose(traced, arithmetic.sma_length(jnp.arange(1.0, 9.0), 0.99)[0], rtol=1e-4)
-    assert np.isfinite(arithmetic.sma_length(jnp.arange(1.0, 9.0), 0)[0]).all()
+    traced = jax.jit(lambda b: numerics.sma_length(jnp.arange(1.0, 9.0), b)[0])(jnp.float32(0.99))
+    np.testing.assert_allclose(traced, numerics.sma_length(jnp.arange(1.0, 9.0), 0.99)[0], rtol=1e-4)
+    assert np.isfinite(numerics.sma_length(jnp.arange(1.0, 9.0), 0)[0]).all()
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.1, 0.9, 0.999, 0.9999999])
 def test_the_weight_of_the_past(beta: float) -> None:
     times = np.array([1, 2, 7, 100, 10_000, 2**24])
     exact = -np.expm1(times * math.log(beta)) if beta else np.ones(6)
-    np.testing.assert_allclose(arithmetic.weight_of_past(jnp.array(times, float), beta), exact, rtol=4e-7)
+    np.testing.assert_allclose(numerics.weight_of_past(jnp.array(times, float), beta), exact, rtol=4e-7)
 
 
 def test_averages_keep_small_and_large_betas() -> None:
@@ -53,20 +53,20 @@ def test_averages_keep_small_and_large_betas() -> None:
     for beta in (0.0, 0.1, 0.5, 0.9, 0.999):
         exact = beta * np.float64(m) + (1 - beta) * np.float64(x)
         for b in (beta, jnp.float32(beta)):
-            np.testing.assert_allclose(arithmetic.average(m, x, b), exact, rtol=2e-5 if b is not beta else 4e-7)
+            np.testing.assert_allclose(numerics.average(m, x, b), exact, rtol=2e-5 if b is not beta else 4e-7)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "complex64"])
 def test_unlike_is_every_bit_of_it(dtype: str) -> None:
     x = jnp.array([0.0, -0.0, 1e-7, -2.0, jnp.inf, -jnp.inf, jnp.nan], dtype)
-    assert np.asarray(jax.jit(arithmetic.unlike)(x)).tobytes() == np.asarray(x).tobytes()
+    assert np.asarray(jax.jit(numerics.unlike)(x)).tobytes() == np.asarray(x).tobytes()
 
 
 def test_squares_stay_finite_and_nans_stay() -> None:
     big = jnp.array([3e38, -jnp.inf, jnp.nan, 1e-30, 2.0])
-    np.testing.assert_array_equal(np.isnan(arithmetic.square(big)), [False, False, True, False, False])
-    assert float(arithmetic.square(big)[0]) == float(jnp.finfo(jnp.float32).max) / 4
-    assert arithmetic.square(jnp.array([3 + 4j]))[0] == 25
+    np.testing.assert_array_equal(np.isnan(numerics.square(big)), [False, False, True, False, False])
+    assert float(numerics.square(big)[0]) == float(jnp.finfo(jnp.float32).max) / 4
+    assert numerics.square(jnp.array([3 + 4j]))[0] == 25
 
 
 def test_past_updates_stay_finite() -> None:
@@ -76,19 +76,19 @@ def test_past_updates_stay_finite() -> None:
 
 
 def test_reciprocals_of_nothing() -> None:
-    np.testing.assert_array_equal(arithmetic.reciprocal(jnp.array([0.0, 4.0, jnp.nan])), [0, 0.25, np.nan])
-    np.testing.assert_array_equal(arithmetic.quotient(jnp.array([1.0, 6.0]), jnp.array([0.0, 3.0])), [0, 2])
-    np.testing.assert_array_equal(arithmetic.inverse_root(jnp.array([0.0, 4.0]), 0, 0.0), [0, 0.5])
-    np.testing.assert_array_equal(arithmetic.inverse_root(jnp.array([0.0, 4.0]), jnp.float32(0), 0.0), [0, 0.5])
-    np.testing.assert_allclose(arithmetic.inverse_root(jnp.array([0.0, 4.0]), jnp.float32(0.5), 0.0), [2, 0.4])
-    np.testing.assert_allclose(arithmetic.inverse_root(jnp.array([0.0, 3.0]), 0.5, 1.0), [1 / 1.5, 1 / 2.5])
+    np.testing.assert_array_equal(numerics.reciprocal(jnp.array([0.0, 4.0, jnp.nan])), [0, 0.25, np.nan])
+    np.testing.assert_array_equal(numerics.quotient(jnp.array([1.0, 6.0]), jnp.array([0.0, 3.0])), [0, 2])
+    np.testing.assert_array_equal(numerics.inverse_root(jnp.array([0.0, 4.0]), 0, 0.0), [0, 0.5])
+    np.testing.assert_array_equal(numerics.inverse_root(jnp.array([0.0, 4.0]), jnp.float32(0), 0.0), [0, 0.5])
+    np.testing.assert_allclose(numerics.inverse_root(jnp.array([0.0, 4.0]), jnp.float32(0.5), 0.0), [2, 0.4])
+    np.testing.assert_allclose(numerics.inverse_root(jnp.array([0.0, 3.0]), 0.5, 1.0), [1 / 1.5, 1 / 2.5])
 
 
 def test_norms_at_zero_have_a_derivative() -> None:
-    assert arithmetic.norm(jnp.zeros(3)) == 0
-    assert (jax.grad(arithmetic.norm)(jnp.zeros(3)) == 0).all()
-    assert float(arithmetic.norm(jnp.array([3.0, 4.0]))) == 5
-    assert np.isfinite(arithmetic.norm(jnp.full(3, 3e38)))
+    assert numerics.norm(jnp.zeros(3)) == 0
+    assert (jax.grad(numerics.norm)(jnp.zeros(3)) == 0).all()
+    assert float(numerics.norm(jnp.array([3.0, 4.0]))) == 5
+    assert np.isfinite(numerics.norm(jnp.full(3, 3e38)))
 
 
 @pytest.mark.parametrize("keepdims", [False, True])
@@ -96,8 +96,8 @@ def test_means_and_norms_have_the_derivatives_of_their_formulas(keepdims: bool) 
     x = jax.random.normal(jax.random.key(0), (3, 4))
 
     def ours(x: jax.Array) -> jax.Array:
-        norms = arithmetic.norm(x, (0,)).sum() + arithmetic.norm(x) + arithmetic.apart(arithmetic.norm, x, lambda: x)
-        return jnp.sum(arithmetic.mean(x, -1, keepdims) ** 3) + norms
+        norms = numerics.norm(x, (0,)).sum() + numerics.norm(x) + numerics.apart(numerics.norm, x, lambda: x)
+        return jnp.sum(numerics.mean(x, -1, keepdims) ** 3) + norms
 
     def plain(x: jax.Array) -> jax.Array:
         norms = jnp.sqrt(jnp.sum(x**2, 0)).sum() + 2 * jnp.sqrt(jnp.sum(x**2))
@@ -112,9 +112,9 @@ def test_sums_of_many_numbers_lose_none(shape: tuple[int, ...]) -> None:
     x = jnp.asarray(np.random.default_rng(0).standard_normal(shape, np.float32) + 1)
     exact = np.asarray(x, np.float64)
     size = math.sqrt(np.sum(exact**2))
-    for norm in (arithmetic.norm, lambda x: arithmetic.apart(arithmetic.norm, x, lambda: x)):
+    for norm in (numerics.norm, lambda x: numerics.apart(numerics.norm, x, lambda: x)):
         assert float(jax.jit(norm)(x)) == pytest.approx(size, rel=4 * 2**-23)
-    mean = jax.jit(lambda x: arithmetic.mean(x, tuple(range(x.ndim))))(x)
+    mean = jax.jit(lambda x: numerics.mean(x, tuple(range(x.ndim))))(x)
     assert float(mean) == pytest.approx(exact.mean(), rel=4 * 2**-23)
 
 
@@ -122,24 +122,24 @@ def test_sums_of_many_numbers_lose_none(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("shape", [(0,), (7,), (33,), (37,), (768,), (3, 1023), (100, 40), (2, 64, 31), (4096,)])
 def test_a_sum_of_sums_is_the_sum(shape: tuple[int, ...], axis: int | None) -> None:
     x = jnp.asarray(np.random.default_rng(0).random(shape, np.float32) + 1)
-    found, exact = arithmetic.total(x, axis), np.sum(np.asarray(x, np.float64), axis)
+    found, exact = numerics.total(x, axis), np.sum(np.asarray(x, np.float64), axis)
     np.testing.assert_allclose(found, exact, rtol=2**-21)
-    np.testing.assert_array_equal(jax.grad(lambda x: jnp.sum(arithmetic.total(x, axis)))(x), jnp.ones_like(x))
+    np.testing.assert_array_equal(jax.grad(lambda x: jnp.sum(numerics.total(x, axis)))(x), jnp.ones_like(x))
 
 
 @pytest.mark.parametrize("size", [33, 768, 3072, 4095])
 def test_a_small_norm_is_one_loop(size: int) -> None:
-    program = jax.jit(arithmetic.norm).lower(jnp.ones(size)).compile().as_text()
+    program = jax.jit(numerics.norm).lower(jnp.ones(size)).compile().as_text()
     assert len(re.findall(r"^.* fusion\(", program, re.MULTILINE)) == 1
 
 
 def test_a_sum_and_what_rounding_takes_from_it_are_exact() -> None:
     a, b = (jnp.asarray(np.random.default_rng(k).standard_normal(1000) * 10.0**k, jnp.float32) for k in (0, 5))
     for pair in ((a, b), (b, a)):
-        total, lost = jax.jit(arithmetic.exact_sum)(*pair)
+        total, lost = jax.jit(numerics.exact_sum)(*pair)
         assert (np.asarray(total, np.float64) + np.asarray(lost) == np.asarray(a, np.float64) + np.asarray(b)).all()
         assert (lost != 0).mean() > 0.5
-    assert [float(x) for x in arithmetic.exact_sum(*jnp.full(2, 3e38))] == [math.inf, 0]
+    assert [float(x) for x in numerics.exact_sum(*jnp.full(2, 3e38))] == [math.inf, 0]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
@@ -163,10 +163,10 @@ def test_the_second_weights_of_a_residual_are_those_without() -> None:
 
 def test_squares_over_two_axes() -> None:
     x = jax.random.normal(jax.random.key(0), (3, 4, 5))
-    rows, cols = arithmetic.mean_squares(x, 2, 1)
+    rows, cols = numerics.mean_squares(x, 2, 1)
     np.testing.assert_allclose(rows, jnp.mean(x**2, 2), rtol=1e-6)
     np.testing.assert_allclose(cols, jnp.mean(x**2, 1), rtol=1e-6)
-    assert all(np.isfinite(mean).all() for mean in arithmetic.mean_squares(jnp.full((3, 4), 3e38), 0, 1))
+    assert all(np.isfinite(mean).all() for mean in numerics.mean_squares(jnp.full((3, 4), 3e38), 0, 1))
 
 
 def test_a_step_has_a_derivative() -> None:
@@ -178,15 +178,15 @@ def test_a_step_has_a_derivative() -> None:
 
 def test_a_root_at_zero_has_derivatives() -> None:
     """From either end, and of either order: 0, where √ itself has ∞."""
-    slope = jax.grad(arithmetic.root)
-    assert slope(0.0) == jax.grad(slope)(0.0) == jax.jvp(arithmetic.root, (0.0,), (1.0,))[1] == 0
+    slope = jax.grad(numerics.root)
+    assert slope(0.0) == jax.grad(slope)(0.0) == jax.jvp(numerics.root, (0.0,), (1.0,))[1] == 0
     assert (slope(4.0), jax.grad(slope)(4.0)) == (0.25, -1 / 32)
 
 
 @pytest.mark.parametrize("decay", [0.11, 0.23, 0.89, 0.999])
 def test_the_first_corrected_average_is_the_gradient(decay: float) -> None:
     """To the rounding of an inverse."""
-    weights = jnp.float32(arithmetic.weight_of_past(jnp.float32(1), decay))
+    weights = jnp.float32(numerics.weight_of_past(jnp.float32(1), decay))
     corrected = g.bias_correction(decay).update(weights, g.bias_correction(decay).init(weights))[0]
     assert float(corrected) == pytest.approx(1, rel=2**-23)
 

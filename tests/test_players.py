@@ -9,12 +9,12 @@ import numpy as np
 import optax
 import pytest
 
-from gdo_optax.combinators import chain, masked
-from gdo_optax.core import eval_params
+from gdo_optax.engine.combinators import chain, masked
+from gdo_optax.engine.piece import eval_params
 from gdo_optax.optimizers.adam import adam
 from gdo_optax.optimizers.lookahead import lookahead
 from gdo_optax.optimizers.momentum import momentum, sgd
-from gdo_optax.trees import excluding, path_name
+from gdo_optax.engine.trees import excluding, path_name
 from gdo_optax.wrappers.players import adversarial, in_turn
 from tests import oracles
 from tests.catalogue import avals, cheap_jit, falling, gradients, parameters, steps_of, tree

@@ -9,8 +9,8 @@ import optax
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdo_optax import arithmetic, chain, ema, eval_params, lookahead, scale, sgd
-from gdo_optax.trees import each
+from gdo_optax.engine import numerics, chain, ema, eval_params, lookahead, scale, sgd
+from gdo_optax.engine.trees import each
 
 
 REPEATABLE = settings(derandomize=True, deadline=None, max_examples=60)
@@ -32,7 +32,7 @@ def trees() -> st.SearchStrategy:
 @REPEATABLE
 @given(FLOATS, FLOATS, BETAS)
 def test_an_average_lies_between(m: float, x: float, beta: float) -> None:
-    average = float(arithmetic.average(jnp.float32(m), jnp.float32(x), beta))
+    average = float(numerics.average(jnp.float32(m), jnp.float32(x), beta))
     exact = beta * m + (1 - beta) * x
     # half of a small term may be lost to the rounding of a large one, never more
     assert abs(average - exact) <= 2.0**-22 * max(abs(beta * m), abs((1 - beta) * x), abs(exact)) + 1e-37
@@ -41,18 +41,18 @@ def test_an_average_lies_between(m: float, x: float, beta: float) -> None:
 @REPEATABLE
 @given(st.floats(width=32, allow_subnormal=False))
 def test_a_square_is_finite_and_its_inverse_root_too(x: float) -> None:
-    square = arithmetic.square(jnp.float32(x))
+    square = numerics.square(jnp.float32(x))
     assert bool(jnp.isnan(square)) == bool(np.isnan(x))
     if not np.isnan(x):
         assert 0 <= float(square) < np.inf
         for eps in (0, 1e-8, jnp.float32(0)):
-            assert 0 <= float(arithmetic.inverse_root(square, eps, 0.0)) < np.inf
+            assert 0 <= float(numerics.inverse_root(square, eps, 0.0)) < np.inf
 
 
 @REPEATABLE
 @given(st.integers(1, 2**24), st.floats(0.5, 0.99999))
 def test_rho_is_a_length(t: int, beta: float) -> None:
-    rho, rho_inf = arithmetic.sma_length(jnp.float32(t), beta)
+    rho, rho_inf = numerics.sma_length(jnp.float32(t), beta)
     assert 1 - 1e-6 <= float(rho) <= min(t, rho_inf) * (1 + 1e-6)
 
 

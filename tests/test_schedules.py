@@ -13,7 +13,7 @@ import optax
 import pytest
 
 import gdo_optax as g
-from gdo_optax.ranges import RANGES
+from gdo_optax.engine.ranges import RANGES
 from tests.catalogue import cheap_jit, jit_for
 
 

@@ -14,7 +14,7 @@ import gdo_optax as g
 from benchmarks.halves import digits_loss
 from gdo_optax.pieces.factored import factored_ema
 from gdo_optax.pieces.units import positive_negative_momentum
-from gdo_optax.trees import path_name
+from gdo_optax.engine.trees import path_name
 from gdo_optax.wrappers.skipping import skip_nonfinite
 from gdo_optax.wrappers.storage import Blocks, Half, blocks_of, decoded, half_of, store, turns
 from tests.catalogue import avals

@@ -12,14 +12,14 @@ import optax
 import pytest
 from flax.training.train_state import TrainState
 
-from gdo_optax.combinators import chain, masked
+from gdo_optax.engine.combinators import chain, masked
 from gdo_optax.optimizers.adam import adam
 from gdo_optax.optimizers.momentum import sgd
 from gdo_optax.tasks.balancing import gradnorm, pcgrad
 from gdo_optax.tasks.gradients import task_gradients
 from gdo_optax.tasks.rating import dynamic_weight_average, uncertainty_weights
 from gdo_optax.tasks.weighing import equal_weights, static_weights, weigh_tasks
-from gdo_optax.trees import excluding
+from gdo_optax.engine.trees import excluding
 from tests.catalogue import cheap_jit
 from tests.oracles import tasks as loops
 

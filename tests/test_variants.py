@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gdo_optax as g
-from gdo_optax.core import Piece
+from gdo_optax.engine.piece import Piece
 from tests import oracles
 from tests.catalogue import rollout
 from tests.test_oracles import relative_error

@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 
 import gdo_optax as g
 from gdo_optax.optimizers.ranger21 import ranger21
-from gdo_optax.trees import path_name
+from gdo_optax.engine.trees import path_name
 from gdo_optax.wrappers.layers import layerwise
 from gdo_optax.wrappers.restarts import is_first_moment
 from tests import oracles

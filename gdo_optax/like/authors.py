@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import optax
 from chex import Array, Numeric
 
-from gdo_optax.arithmetic import sma_length
-from gdo_optax.combinators import adaptive, chain, parallel
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.numerics import sma_length
+from gdo_optax.engine.combinators import adaptive, chain, parallel
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.optimizers import lookahead as _lookahead
 from gdo_optax.optimizers.bounded import adabound, adaboundw, amsbound
 from gdo_optax.optimizers.factored import adafactor
@@ -16,7 +16,7 @@ from gdo_optax.pieces.moments import ema
 from gdo_optax.pieces.scales import inverse_root, scale, scale_by_learning_rate, square
 from gdo_optax.pieces.weights import add_decayed_weights
 from gdo_optax.schedules import ahead, complement, corrected_decay
-from gdo_optax.trees import Mask
+from gdo_optax.engine.trees import Mask
 
 
 SAME = (adafactor, adabound, adaboundw, amsbound, ranger)

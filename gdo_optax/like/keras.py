@@ -5,9 +5,9 @@ from typing import Any
 import jax.numpy as jnp
 from chex import Array, Numeric
 
-from gdo_optax.arithmetic import norm
-from gdo_optax.combinators import adaptive, chain
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.numerics import norm
+from gdo_optax.engine.combinators import adaptive, chain
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.like import paper as _paper
 from gdo_optax.like import torch as _torch
 from gdo_optax.makers import paired

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 from chex import Numeric
 
-from gdo_optax.combinators import adaptive, chain
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.combinators import adaptive, chain
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.makers import pointwise
 from gdo_optax.optimizers import adagrad as _adagrad
 from gdo_optax.optimizers import factored as _factored
@@ -20,7 +20,7 @@ from gdo_optax.pieces.composite import look_ahead, nesterov_ema, scale_by_rms
 from gdo_optax.pieces.moments import ema, running_max, total, trace, variance
 from gdo_optax.pieces.scales import inverse_root, scale_by_learning_rate, square
 from gdo_optax.pieces.weights import add_decayed_weights, scale_to_parameter_norm
-from gdo_optax.trees import Mask
+from gdo_optax.engine.trees import Mask
 
 
 SAME = (sgd, momentum, nesterov, adam, adamax, adamw, radam, lookahead)

@@ -2,8 +2,8 @@
 
 from chex import Array, Numeric
 
-from gdo_optax.combinators import adaptive, chain
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.combinators import adaptive, chain
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.optimizers.adagrad import adadelta, adagrad, adagrad_full_matrix
 from gdo_optax.optimizers.adam import qhadam
 from gdo_optax.optimizers.convergent import adamnc
@@ -34,7 +34,7 @@ from gdo_optax.pieces.scales import (
 )
 from gdo_optax.pieces.weights import add_decayed_weights, trust_ratio
 from gdo_optax.schedules import inverse_sqrt_decay, nadam_momentum
-from gdo_optax.trees import Mask
+from gdo_optax.engine.trees import Mask
 from gdo_optax.wrappers.accumulation import accumulate
 from gdo_optax.wrappers.layers import layerwise
 from gdo_optax.wrappers.rows import lazy

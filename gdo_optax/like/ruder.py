@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 from chex import Numeric
 
-from gdo_optax.combinators import adaptive, chain, parallel
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.combinators import adaptive, chain, parallel
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.like.paper import adamax, momentum, nesterov
 from gdo_optax.optimizers.adagrad import adadelta
 from gdo_optax.optimizers.adam import adam

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import optax
 from chex import Array, Numeric
 
-from gdo_optax.arithmetic import mean
-from gdo_optax.combinators import adaptive, chain, parallel
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.numerics import mean
+from gdo_optax.engine.combinators import adaptive, chain, parallel
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.makers import recurrent
 from gdo_optax.optimizers import adagrad as _adagrad
 from gdo_optax.optimizers import adam as _adam

@@ -4,8 +4,8 @@ from typing import Any
 
 from chex import Numeric
 
-from gdo_optax.combinators import adaptive, chain
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.combinators import adaptive, chain
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.pieces.matrices import scale_by_full_matrix
 from gdo_optax.pieces.moments import scale_by_adadelta, total
 from gdo_optax.pieces.scales import inverse_root, scale_by_learning_rate, square

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 from chex import Numeric
 
-from gdo_optax.combinators import adaptive, chain
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.combinators import adaptive, chain
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.pieces.clocks import bias_correction
 from gdo_optax.pieces.moments import ema, mean, running_max
 from gdo_optax.pieces.scales import inverse_root, scale_by_learning_rate, square

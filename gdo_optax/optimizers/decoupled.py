@@ -2,14 +2,14 @@
 
 from chex import Numeric
 
-from gdo_optax.combinators import chain
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.combinators import chain
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.pieces.composite import scale_by_adam
 from gdo_optax.pieces.moments import trace
 from gdo_optax.pieces.scales import scale, scale_by_learning_rate
 from gdo_optax.pieces.weights import add_decayed_weights
 from gdo_optax.restarts import restarting_weight_decay, warm_restarts
-from gdo_optax.trees import Mask
+from gdo_optax.engine.trees import Mask
 
 
 @piece

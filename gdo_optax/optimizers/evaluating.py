@@ -3,8 +3,8 @@
 import optax
 from chex import Numeric
 
-from gdo_optax.combinators import chain, mean_of
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.combinators import chain, mean_of
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.pieces.scales import scale, scale_by_learning_rate
 from gdo_optax.pieces.slow import extrapolate
 from gdo_optax.pieces.units import normalize_by_update_norm

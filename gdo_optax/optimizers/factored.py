@@ -4,8 +4,8 @@ from typing import Any
 
 from chex import Numeric
 
-from gdo_optax.combinators import chain
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.combinators import chain
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.pieces.factored import scale_by_factored_rms
 from gdo_optax.pieces.moments import ema
 from gdo_optax.pieces.scales import clip_by_block_rms, scale_by_learning_rate

@@ -3,8 +3,8 @@
 import optax
 from chex import Numeric
 
-from gdo_optax.combinators import chain, parallel, single
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.combinators import chain, parallel, single
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.pieces.clocks import bias_correction
 from gdo_optax.pieces.moments import ema
 from gdo_optax.pieces.scales import square

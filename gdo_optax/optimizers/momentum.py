@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gdo_optax import ranges
-from gdo_optax.combinators import chain, mean_of, parallel
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine import ranges
+from gdo_optax.engine.combinators import chain, mean_of, parallel
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.pieces.composite import look_ahead
 from gdo_optax.pieces.moments import trace
 from gdo_optax.pieces.scales import scale_by_learning_rate

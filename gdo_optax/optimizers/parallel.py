@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 from chex import Array, Numeric
 
-from gdo_optax import arithmetic
-from gdo_optax.combinators import chain, parallel, recall
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine import numerics
+from gdo_optax.engine.combinators import chain, parallel, recall
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.pieces.moments import max_before, sum_before, total, trace
 from gdo_optax.pieces.scales import scale, scale_by_learning_rate
 from gdo_optax.pieces.workers import AxisName, elastic
@@ -156,12 +156,12 @@ def adaptive_revision(
 
 
 def _squared(g: Array, missed: Array) -> Array:
-    product = arithmetic.capped(2 * g * missed)
-    return arithmetic.square(g) - arithmetic.capped(-product)  # both ends finite
+    product = numerics.capped(2 * g * missed)
+    return numerics.square(g) - numerics.capped(-product)  # both ends finite
 
 
 def _revised(g: Array, missed: Array, z: Array, largest: Array) -> Array:
-    before, now = (arithmetic.inverse_root(v, 0.0, 0.0) for v in (largest, jnp.maximum(largest, z)))
+    before, now = (numerics.inverse_root(v, 0.0, 0.0) for v in (largest, jnp.maximum(largest, z)))
     return g * now - missed * (before - now)
 
 

@@ -2,8 +2,8 @@
 
 from chex import Numeric
 
-from gdo_optax.combinators import chain
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.combinators import chain
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.pieces.clocks import scale_by_time
 from gdo_optax.pieces.moments import mean, total
 from gdo_optax.pieces.proximal import first_parameters, parameters, project_to_box, proximal

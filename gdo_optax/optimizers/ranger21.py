@@ -2,8 +2,8 @@
 
 from chex import Array, Numeric
 
-from gdo_optax.combinators import chain, parallel, recall
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.combinators import chain, parallel, recall
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.cycles import ranger21_schedule
 from gdo_optax.pieces.clocks import bias_correction
 from gdo_optax.pieces.gradients import centralize

@@ -2,8 +2,8 @@
 
 from chex import Numeric
 
-from gdo_optax.combinators import adaptive, chain
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.combinators import adaptive, chain
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.pieces.clocks import bias_correction, rectify
 from gdo_optax.pieces.composite import quasi_hyperbolic
 from gdo_optax.pieces.moments import ema, running_max

@@ -2,8 +2,8 @@
 
 from chex import Numeric
 
-from gdo_optax.combinators import adaptive, chain
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.combinators import adaptive, chain
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.pieces.composite import look_ahead, scale_by_rms
 from gdo_optax.pieces.moments import trace, variance
 from gdo_optax.pieces.scales import inverse_root, scale_by_learning_rate

@@ -2,9 +2,9 @@
 
 from chex import Numeric
 
-from gdo_optax import ranges
-from gdo_optax.combinators import adaptive, chain
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine import ranges
+from gdo_optax.engine.combinators import adaptive, chain
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.optimizers.bounded import step_size
 from gdo_optax.pieces.bounds import clip_step_size, following
 from gdo_optax.pieces.moments import ema

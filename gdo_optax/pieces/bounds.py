@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from chex import Array, Numeric
 
-from gdo_optax import ranges
-from gdo_optax.arithmetic import as_dtype
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine import ranges
+from gdo_optax.engine.numerics import as_dtype
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.counting import time_of
 from gdo_optax.makers import pointwise
 
@@ -54,7 +54,8 @@ def clip_step_size(lower_bound: Hyperparameter, upper_bound: Hyperparameter) -> 
     At the end of a `scale` branch, as `clip_by_bounds`. ValueError for numbers the wrong way round.
 
     >>> import jax.numpy as jnp
-    >>> clip_step_size(0.1, 1.0).update(jnp.array([0.0, 0.5, 9.0]), ())[0]
+    >>> tx = clip_step_size(0.1, 1.0)
+    >>> tx.update(jnp.array([0.0, 0.5, 9.0]), tx.init(None))[0]
     Array([0.1, 0.5, 1. ], dtype=float32)
     """
     ranges.check_order("clip_step_size", lower_bound=lower_bound, upper_bound=upper_bound)

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 from chex import Numeric
 
-from gdo_optax.combinators import adaptive, parallel
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.combinators import adaptive, parallel
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.pieces.clocks import bias_correction
 from gdo_optax.pieces.moments import ema, trace
 from gdo_optax.pieces.scales import inverse_root, scale, square

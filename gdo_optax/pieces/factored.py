@@ -9,8 +9,8 @@ import numpy as np
 import optax
 from chex import Array, Numeric
 
-from gdo_optax import arithmetic
-from gdo_optax.core import Hyperparameter, Piece, piece, totals
+from gdo_optax.engine import numerics
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece, totals
 from gdo_optax.counting import check_numbers
 from gdo_optax.makers import added, recurrent, sum_from
 from gdo_optax.schedules import Schedule
@@ -50,7 +50,7 @@ def factored_ema(
     initial, factors = _factored("factored_ema", factored_dims, min_dim_size_to_factor, dtype, residual_dtype)
 
     def rule(m: Any, x: Array, t: Numeric, decay_rate: Numeric) -> tuple[Any, Array]:
-        new, parts = factors(m, x, lambda *axes: [arithmetic.mean(x, axis) for axis in axes], t**-decay_rate)
+        new, parts = factors(m, x, lambda *axes: [numerics.mean(x, axis) for axis in axes], t**-decay_rate)
         return new, functools.reduce(jnp.multiply, parts)
 
     return recurrent(rule, initial, t=optax.safe_increment, decay_rate=decay_rate)
@@ -82,9 +82,9 @@ def scale_by_factored_rms(
 
     def rule(m: Any, g: Array, t: Numeric, decay_rate: Numeric, eps: Numeric) -> tuple[Any, Array]:
         def means(*axes: int) -> list[Array]:
-            return [mean + eps for mean in arithmetic.mean_squares(g, *axes)]
+            return [mean + eps for mean in numerics.mean_squares(g, *axes)]
 
-        new, parts = factors(m, arithmetic.square(g) + eps, means, t**-decay_rate, _inverse_root)
+        new, parts = factors(m, numerics.square(g) + eps, means, t**-decay_rate, _inverse_root)
         # one after the other: the product of two vectors would be written out as a matrix
         return new, lambda g: functools.reduce(jnp.multiply, parts, g)
 
@@ -95,7 +95,7 @@ def scale_by_factored_rms(
 
 
 def _inverse_root(v: Array) -> Array:
-    return arithmetic.inverse_root(v, 0, 0.0)
+    return numerics.inverse_root(v, 0, 0.0)
 
 
 def _factored(
@@ -135,7 +135,7 @@ def _factored(
         across, along = axes
         of_rows, of_cols = means(along, across)
         (row, rows), (col, columns) = averaged(m["row"], of_rows), averaged(m["col"], of_cols)
-        of_all = arithmetic.reciprocal(arithmetic.mean(rows, across))
+        of_all = numerics.reciprocal(numerics.mean(rows, across))
         relative = rows * jnp.expand_dims(of_all, across)  # first, so that no product of two ε underflows
         parts = [jnp.expand_dims(f(relative), along), jnp.expand_dims(f(columns), across)]
         return {"row": row, "col": col}, parts
@@ -161,7 +161,7 @@ def corrected_decay_rate(b2: Numeric) -> Schedule:
 
     def exponent(count: Array) -> Array:
         t = optax.safe_increment(jnp.asarray(count, int)).astype(float)
-        window = arithmetic.weight_of_past(t, b2) / (1 - arithmetic.as_dtype(b2, t.dtype))
+        window = numerics.weight_of_past(t, b2) / (1 - numerics.as_dtype(b2, t.dtype))
         return jnp.where(t > 1, jnp.log(window) / jnp.log(jnp.maximum(t, 2)), 1)
 
     return exponent

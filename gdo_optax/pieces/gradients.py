@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import optax
 from chex import Array, Numeric
 
-from gdo_optax.arithmetic import mean
-from gdo_optax.core import Piece, piece
+from gdo_optax.engine.numerics import mean
+from gdo_optax.engine.piece import Piece, piece
 from gdo_optax.makers import measured, randomized
 
 
@@ -20,7 +20,8 @@ def centralize(out_axis: int = -1) -> Piece:
     H. Yong et al. (2020), "Gradient centralization", arXiv:2004.01461, equation 1.
 
     >>> import jax.numpy as jnp
-    >>> centralize().update(jnp.array([[1.0, 0.0], [3.0, 0.0]]), ())[0]
+    >>> tx = centralize()
+    >>> tx.update(jnp.array([[1.0, 0.0], [3.0, 0.0]]), tx.init(None))[0]
     Array([[-1.,  0.],
            [ 1.,  0.]], dtype=float32)
     """

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from chex import Array, Numeric
 
-from gdo_optax.arithmetic import reciprocal
-from gdo_optax.core import Piece, of_real, piece
+from gdo_optax.engine.numerics import reciprocal
+from gdo_optax.engine.piece import Piece, of_real, piece
 from gdo_optax.makers import recurrent
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from chex import Array, Numeric
 
-from gdo_optax.core import Piece, piece
+from gdo_optax.engine.piece import Piece, piece
 from gdo_optax.makers import located
 
 
@@ -24,7 +24,7 @@ def scale_by_path(factors: Mapping[str, Numeric]) -> Piece:
     >>> import jax.numpy as jnp
     >>> tx = scale_by_path({"embedding": 0.1, "^head/": 2.0})
     >>> g = {"embedding": jnp.ones(1), "head": {"bias": jnp.ones(1)}, "other": jnp.ones(1)}
-    >>> tx.update(g, ())[0]["head"]
+    >>> tx.update(g, tx.init(None))[0]["head"]
     {'bias': Array([2.], dtype=float32)}
     """
     if not isinstance(factors, Mapping):

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import optax
 from chex import Array, Numeric
 
-from gdo_optax import arithmetic, ranges
-from gdo_optax.combinators import parallel
-from gdo_optax.core import Piece, of_real, piece, printed_as_itself
+from gdo_optax.engine import numerics, ranges
+from gdo_optax.engine.combinators import parallel
+from gdo_optax.engine.piece import Piece, of_real, piece, printed_as_itself
 from gdo_optax.makers import memory, paired
 
 
@@ -32,7 +32,7 @@ def first_parameters() -> Piece:
     >>> tx.update(jnp.zeros(1), tx.init(jnp.ones(1)), 2 * jnp.ones(1))[0]
     Array([1.], dtype=float32)
     """
-    return memory(lambda first, x: first, initial=lambda p: arithmetic.copy(p, arithmetic.wide_dtype(p)))
+    return memory(lambda first, x: first, initial=lambda p: numerics.copy(p, numerics.wide_dtype(p)))
 
 
 @piece
@@ -56,7 +56,7 @@ def proximal(
     """
 
     def arrived(d: Array, s: Array, c: Array, p: Array) -> Array:
-        pull, shrink = (s * arithmetic.as_dtype(penalty, s.dtype) for penalty in (l1, l2))
+        pull, shrink = (s * numerics.as_dtype(penalty, s.dtype) for penalty in (l1, l2))
         z = c - s * d
         moved = (-s * d - pull * jnp.sign(z) - shrink * c) / (1 + shrink) + (c - p)  # the difference, not of two sums
         return jnp.where(jnp.abs(z) <= pull, -p, moved)

@@ -1,21 +1,23 @@
 """Second sets of weights beside the parameters, which `eval_params` reads."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.arithmetic import copy, weight_of_past, wide_dtype
-from gdo_optax.core import Hyperparameter, Piece, Weights, assemble, piece
-from gdo_optax.leafwise import Running
-from gdo_optax.makers import displacement, weights
-from gdo_optax.trees import absent, columns
+from gdo_optax.engine.combinators import recalled
+from gdo_optax.engine.interpreter import Now
+from gdo_optax.engine.nodes import Rule, Whole, per_step, rule
+from gdo_optax.engine.numerics import copy, weight_of_past, wide_dtype
+from gdo_optax.engine.piece import EVAL_DISPLACEMENT, EVAL_WEIGHTS, Hyperparameter, piece
+from gdo_optax.engine.trees import absent, columns
+from gdo_optax.pieces.sums import added, residual_in
 
 
 @piece
-def slow_weights(sync_period: Numeric = 5, slow_step_size: Hyperparameter = 0.5) -> Piece:
+def slow_weights(sync_period: Numeric = 5, slow_step_size: Hyperparameter = 0.5) -> Rule:
     """Every k-th step the slow weights go a share α of the way to the fast ones, and the fast ones go to them.
 
         φ ← φ + α·(θ − φ),   θ ← φ       when t is a multiple of k = sync_period
@@ -33,7 +35,33 @@ def slow_weights(sync_period: Numeric = 5, slow_step_size: Hyperparameter = 0.5)
     >>> tx.update(jnp.array([1.0]), tx.init(jnp.zeros(1)), jnp.zeros(1))[0]
     Array([0.5], dtype=float32)
     """
-    return weights(_pulled, sync=lambda count: (count + 1) % sync_period == 0, slow_step_size=slow_step_size)
+    sync = per_step(lambda count, sync_period: (count + 1) % sync_period == 0, sync_period=sync_period)
+    return weights(_pulled, sync=sync, slow_step_size=slow_step_size)
+
+
+def weights(f: Callable[..., tuple[Array, Array]], **hyper: Any) -> Rule:
+    """(w, x, p) ↦ f(w, x, p, **hyper) = (w′, y): a second set of weights beside the parameters, for `eval_params`.
+
+    w starts as a copy of the parameters in at least float32. Its update raises ValueError without parameters.
+
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import piece
+    >>> @piece
+    ... def behind():
+    ...     return weights(lambda w, x, p: (p, x))
+    >>> behind().init(jnp.ones(1))["state"]
+    {'eval_weights': Array([1.], dtype=float32)}
+    """
+
+    def second(m: dict[str, Array], x: Array, p: Array, **hyper: Numeric) -> tuple[dict[str, Array], Array]:
+        w, y = f(m[EVAL_WEIGHTS], x, p, **hyper)
+        return {EVAL_WEIGHTS: w}, y
+
+    return rule(second, init={EVAL_WEIGHTS: _first_weights}, **hyper)
+
+
+def _first_weights(p: Array) -> Array:
+    return copy(p, wide_dtype(p))
 
 
 def _pulled(slow: Array, x: Array, p: Array, sync: Array, slow_step_size: Numeric) -> tuple[Array, Array]:
@@ -43,7 +71,7 @@ def _pulled(slow: Array, x: Array, p: Array, sync: Array, slow_step_size: Numeri
 
 
 @piece
-def adaptive_slow_weights(sync_period: Numeric = 5, min_slow_step_size: Numeric = 0.1) -> Piece:
+def adaptive_slow_weights(sync_period: Numeric = 5, min_slow_step_size: Numeric = 0.1) -> Whole:
     """`slow_weights` whose share α is the best one for a quadratic of the estimated curvature Â.
 
         θ* = θ − Â⁻¹·g
@@ -55,27 +83,32 @@ def adaptive_slow_weights(sync_period: Numeric = 5, min_slow_step_size: Numeric 
     M. R. Zhang, J. Lucas, G. Hinton, J. Ba (2019), arXiv:1907.08610, Proposition 1.
 
     >>> import jax.numpy as jnp
-    >>> tx, zero = adaptive_slow_weights(sync_period=1), jnp.zeros(1)
-    >>> tx.update(zero - 4, tx.init(zero), zero, gradient=zero + 2, curvature=zero + 1)[0]
+    >>> from gdo_optax import parallel, scale
+    >>> slow, zero = adaptive_slow_weights(sync_period=1), jnp.zeros(1)
+    >>> tx = parallel(lambda *outputs: outputs[-1], gradient=[], curvature=[scale(0.5)], fast=[scale(-2.0), slow])
+    >>> tx.update(zero + 2, tx.init(zero), zero)[0]
     Array([-2.], dtype=float32)
     """
 
-    def init(params: ArrayTree) -> Weights:
-        return Weights(jnp.zeros((), jnp.int32), jax.tree.map(lambda p: copy(p, wide_dtype(p)), params))
+    def init(params: ArrayTree) -> dict[str, ArrayTree]:
+        return {EVAL_WEIGHTS: jax.tree.map(_first_weights, params)}
 
-    def wide_update(x: ArrayTree, state: Weights, params: Any = None, **extra: Any) -> tuple[ArrayTree, Weights]:
-        if params is None or not {"gradient", "curvature"} <= set(extra):
-            raise ValueError("adaptive_slow_weights: needs params, and branches gradient= and curvature= before it")
-        structure, rows = columns(x, params, state.weights, extra["gradient"], extra["curvature"])
-        share = _best_share([row for row in rows if not absent(row[0])], min_slow_step_size)
-        sync = (state.count + 1) % sync_period == 0
+    def update(
+        x: ArrayTree, state: Any, params: Any, now: Now, sync_period: Numeric, least: Numeric
+    ) -> tuple[ArrayTree, Any]:
+        if params is None:
+            raise ValueError("adaptive_slow_weights reads the parameters: call update(updates, state, params)")
+        gradient, curvature = (recalled("adaptive_slow_weights", k, now.branches) for k in ("gradient", "curvature"))
+        structure, rows = columns(x, params, state[EVAL_WEIGHTS], gradient, curvature)
+        share = _best_share([row for row in rows if not absent(row[0])], least)
+        sync = (now.count + 1) % sync_period == 0
         out = [
             (slow, x) if absent(x) else _pulled(slow, x, p, sync, share.astype(x.dtype)) for x, p, slow, _, _ in rows
         ]
-        slow, y = (structure.unflatten(part) for part in zip(*out, strict=True)) if out else (state.weights, x)
-        return y, Weights(optax.safe_increment(state.count), slow)
+        slow, y = (structure.unflatten(part) for part in zip(*out, strict=True)) if out else (state[EVAL_WEIGHTS], x)
+        return y, {EVAL_WEIGHTS: slow}
 
-    return assemble(init, wide_update)
+    return Whole(init=init, update=update, hyper={"sync_period": sync_period, "least": min_slow_step_size})
 
 
 def _best_share(rows: list[tuple], least: Numeric) -> Array:
@@ -90,7 +123,7 @@ def _best_share(rows: list[tuple], least: Numeric) -> Array:
 
 
 @piece
-def temporal_average(decay: Numeric = 0.999) -> Piece:
+def temporal_average(decay: Numeric = 0.999) -> Rule:
     """The average of the parameters, corrected for its start; the parameters themselves go on as they are.
 
         θ̄ₜ = β·θ̄ₜ₋₁ + (1−β)·θₜ,   read as θ̄ₜ / (1−βᵗ)
@@ -109,14 +142,14 @@ def temporal_average(decay: Numeric = 0.999) -> Piece:
     Array([1.6667], dtype=float32)
     """
 
-    def share(count: Array) -> Array:
-        return (1 - decay) / weight_of_past(optax.safe_increment(count).astype(float), decay)
+    def share(age: Array, decay: Numeric) -> Array:
+        return (1 - decay) / weight_of_past(age, decay)
 
-    return weights(_averaged, share=share)
+    return weights(_averaged, share=per_step(share, decay=decay))
 
 
 @piece
-def polyak_average() -> Piece:
+def polyak_average() -> Rule:
     """The plain mean of the parameters so far, θ̄ₜ = (θ₁ + … + θₜ)/t, as in `temporal_average`.
 
     B. T. Polyak, A. B. Juditsky (1992), "Acceleration of stochastic approximation by averaging",
@@ -130,7 +163,7 @@ def polyak_average() -> Piece:
     >>> eval_params(state, jnp.full(1, 2.0))
     Array([1.5], dtype=float32)
     """
-    return weights(_averaged, share=lambda count: 1 / optax.safe_increment(count).astype(float))
+    return weights(_averaged, share=per_step(lambda age: 1 / age))
 
 
 def _averaged(w: Array, x: Array, p: Array, share: Array) -> tuple[Array, Array]:
@@ -138,7 +171,7 @@ def _averaged(w: Array, x: Array, p: Array, share: Array) -> tuple[Array, Array]
 
 
 @piece
-def extrapolate(residual_dtype: Any = None) -> Piece:
+def extrapolate(residual_dtype: Any = None) -> Rule:
     """A step, and then on along the line from where the last one arrived: Nesterov's y from his x.
 
         x_k = y_k + u
@@ -157,16 +190,20 @@ def extrapolate(residual_dtype: Any = None) -> Piece:
     1.2818
     """
 
-    def onward(d: Array, u: Array, beyond: Numeric, t: Numeric) -> Array:
-        a = t / 2 + beyond
+    def onward(m: dict[str, Array], u: Array, age: Array, beyond: Array) -> tuple[dict[str, Array], Array]:
+        d, a = m[EVAL_DISPLACEMENT], age / 2 + beyond
         rest = (1.5 + _growth(a)) / (a + 0.5 + _growth(a))  # 1 − (a_k − 1)/a_{k+1}, which near 1 would be rounded
-        return -(u + rest * (d - u))  # x_k − y_{k+1} = −(1 − rest)·(u − d): u − d is x_k − x_{k−1}
+        # x_k − y_{k+1} = −(1 − rest)·(u − d): u − d is x_k − x_{k−1}
+        total, residual = added(d, -(u + rest * (d - u)), m.get("residual"))
+        return {EVAL_DISPLACEMENT: total} | ({} if residual is None else {"residual": residual}), u - total
 
-    def further(beyond: Array, count: Array) -> Array:
-        return beyond + _growth(count.astype(beyond.dtype) / 2 + beyond)
+    def further(m: Array, count: Array) -> tuple[Array, Array]:
+        beyond = m + _growth(count.astype(m.dtype) / 2 + m)
+        return beyond, beyond
 
+    slots = {EVAL_DISPLACEMENT: 0.0} | ({} if residual_dtype is None else {"residual": residual_in(residual_dtype)})
     # a₋₁ = 0, which makes a₀ = 1; the rest beyond t/2, as float32 would lose what a grows by beyond ½ once it is large
-    return displacement(onward, residual_dtype, beyond=Running(further, lambda: 0.0), t=optax.safe_increment)
+    return rule(onward, init=slots, beyond=per_step(further, init=0.0))
 
 
 def _growth(a: Array) -> Array:

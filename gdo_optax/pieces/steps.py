@@ -8,8 +8,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from chex import Array, Numeric
 
-from gdo_optax import arithmetic, ranges
-from gdo_optax.core import Hyperparameter, Piece, of_real, piece
+from gdo_optax.engine import numerics, ranges
+from gdo_optax.engine.piece import Hyperparameter, Piece, of_real, piece
 from gdo_optax.makers import recurrent
 
 
@@ -33,8 +33,8 @@ def scale_by_delta_bar_delta(
     def rule(m: dict[str, Array], x: Array, kappa: Numeric, phi: Numeric, decay: Numeric) -> tuple[dict, Array]:
         same = _agreement(m["average"], x)
         step = jnp.where(same > 0, m["step"] + kappa, jnp.where(same < 0, (1 - phi) * m["step"], m["step"]))
-        average = arithmetic.average(m["average"], x, decay)
-        return {"average": arithmetic.after(average, step), "step": step}, step * x
+        average = numerics.average(m["average"], x, decay)
+        return {"average": numerics.after(average, step), "step": step}, step * x
 
     first = _first_step("delta_bar_delta", learning_rate, "average")
     return of_real(recurrent(rule, first, kappa=kappa, phi=phi, decay=decay), "a sign")
@@ -68,7 +68,7 @@ def scale_by_gains(
         agree = _agreement(m["previous"], x) > 0
         gain = jnp.clip(jnp.where(agree, m["gain"] + increase, decrease * m["gain"]), least, most)
         gain = jnp.where(m["gain"] == 0, 1, gain)
-        return {"previous": arithmetic.after(x, gain), "gain": gain}, gain * x
+        return {"previous": numerics.after(x, gain), "gain": gain}, gain * x
 
     gains = recurrent(rule, first, increase=increase, decrease=decrease, least=min_gain, most=max_gain)
     return of_real(gains, "a sign")
@@ -109,7 +109,7 @@ def scale_by_rprop(
         growth = jnp.where(same > 0, (eta_plus - 1) * last, (eta_minus - 1) * last)
         changed = jnp.clip(last + growth, least, most)  # η·Δ with a rounded η would compound its error over the steps
         step = jnp.where(same == 0, last, changed)
-        kept = arithmetic.after(x if variant == "minus" else jnp.where(same < 0, 0, x), step)
+        kept = numerics.after(x if variant == "minus" else jnp.where(same < 0, 0, x), step)
         y = jnp.where(same < 0, last, step) * jnp.sign(x) if variant == "plus" else step * jnp.sign(kept)
         return {"previous": kept, "step": step}, y
 
@@ -129,4 +129,4 @@ def _first_step(name: str, learning_rate: Numeric, past: str) -> Callable[[Array
         raise TypeError(
             f"{name}: learning_rate cannot be a schedule: it is the first step, which the rule then changes"
         )
-    return lambda zeros: {past: zeros, "step": zeros + arithmetic.as_dtype(learning_rate, zeros.dtype)}
+    return lambda zeros: {past: zeros, "step": zeros + numerics.as_dtype(learning_rate, zeros.dtype)}

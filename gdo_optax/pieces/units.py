@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax import arithmetic
-from gdo_optax.arithmetic import as_dtype, as_real
-from gdo_optax.combinators import chain
-from gdo_optax.core import Hyperparameter, Piece, assemble, piece
+from gdo_optax.engine import numerics
+from gdo_optax.engine.numerics import as_dtype, as_real
+from gdo_optax.engine.combinators import chain
+from gdo_optax.engine.piece import Hyperparameter, Piece, assemble, piece
 from gdo_optax.leafwise import Running
 from gdo_optax.makers import measured, paired, pointwise, pooled, recurrent
 from gdo_optax.pieces.scales import inverse_root, scale
-from gdo_optax.trees import each, global_norm
+from gdo_optax.engine.trees import each, global_norm
 
 
 @piece
@@ -28,7 +28,7 @@ def adaptive_grad_clip(clipping: Numeric = 0.01, eps: Numeric = 1e-3) -> Piece:
 
     >>> import jax.numpy as jnp
     >>> tx = adaptive_grad_clip(0.5)
-    >>> tx.update(jnp.array([3.0, 4.0]), (), jnp.array([0.0, 2.0]))[0]
+    >>> tx.update(jnp.array([3.0, 4.0]), tx.init(None), jnp.array([0.0, 2.0]))[0]
     Array([0.6, 0.8], dtype=float32)
     """
 
@@ -44,14 +44,15 @@ def normalize(eps: Numeric = 1e-8) -> Piece:
     """g ↦ g / (std g + ε), the standard deviation over the whole array; arrays of one or two elements stay.
 
     >>> import jax.numpy as jnp
-    >>> normalize().update(jnp.array([0.0, 2.0, 4.0]), ())[0]
+    >>> tx = normalize()
+    >>> tx.update(jnp.array([0.0, 2.0, 4.0]), tx.init(None))[0]
     Array([0., 1., 2.], dtype=float32)
     """
 
     def deviation(g: Array) -> Array | None:
         if g.size <= 2:
             return None
-        return arithmetic.norm(g - arithmetic.mean(g, tuple(range(g.ndim)))) / (g.size - 1) ** 0.5
+        return numerics.norm(g - numerics.mean(g, tuple(range(g.ndim)))) / (g.size - 1) ** 0.5
 
     def normalized(g: Array, deviation: Array | None, eps: Numeric) -> Array:
         return g if deviation is None else g * (1 / (deviation + eps))
@@ -66,7 +67,8 @@ def normalize_by_update_norm() -> Piece:
     As optax's of that name, without its ε.
 
     >>> import jax.numpy as jnp
-    >>> normalize_by_update_norm().update([jnp.array([3.0]), jnp.array([4.0])], ())[0]
+    >>> tx = normalize_by_update_norm()
+    >>> tx.update([jnp.array([3.0]), jnp.array([4.0])], tx.init(None))[0]
     [Array([0.6], dtype=float32), Array([0.8], dtype=float32)]
     """
 
@@ -86,7 +88,8 @@ def clip_by_global_norm(max_norm: Numeric) -> Piece:
     arXiv:1211.5063, Algorithm 1.
 
     >>> import jax.numpy as jnp
-    >>> clip_by_global_norm(1.0).update([jnp.array([3.0]), jnp.array([4.0])], ())[0]
+    >>> tx = clip_by_global_norm(1.0)
+    >>> tx.update([jnp.array([3.0]), jnp.array([4.0])], tx.init(None))[0]
     [Array([0.6], dtype=float32), Array([0.8], dtype=float32)]
     """
 
@@ -123,8 +126,8 @@ def positive_negative_momentum(
     ) -> tuple[dict[str, Array], Array]:
         turn = odd == 1
         kept = {  # each in its place, as what moves is copied
-            "odd": jnp.where(turn, arithmetic.average(m["odd"], g, decay), m["odd"]),
-            "even": jnp.where(turn, m["even"], arithmetic.average(m["even"], g, decay)),
+            "odd": jnp.where(turn, numerics.average(m["odd"], g, decay), m["odd"]),
+            "even": jnp.where(turn, m["even"], numerics.average(m["even"], g, decay)),
         }
         new, last = jnp.where(turn, kept["odd"], kept["even"]), jnp.where(turn, kept["even"], kept["odd"])
         return kept, ((1 + factor) * new - factor * last) / ((1 + factor) ** 2 + factor**2) ** 0.5
@@ -142,7 +145,7 @@ def stable_weight_decay(weight_decay: Hyperparameter) -> Piece:
 
     >>> import jax.numpy as jnp
     >>> tx = stable_weight_decay(0.5)
-    >>> tx.update([jnp.array([3.0]), jnp.array([5.0])], (), [jnp.ones(1), jnp.zeros(1)])[0]
+    >>> tx.update([jnp.array([3.0]), jnp.array([5.0])], tx.init(None), [jnp.ones(1), jnp.zeros(1)])[0]
     [Array([0.25], dtype=float32), Array([0.], dtype=float32)]
     """
     return chain(
@@ -158,7 +161,8 @@ def mean_of_all() -> Piece:
     """x ↦ mean x, one number for all elements of all arrays.
 
     >>> import jax.numpy as jnp
-    >>> mean_of_all().update([jnp.array([1.0, 2.0]), jnp.array([6.0])], ())[0]
+    >>> tx = mean_of_all()
+    >>> tx.update([jnp.array([1.0, 2.0]), jnp.array([6.0])], tx.init(None))[0]
     [Array([3., 3.], dtype=float32), Array([3.], dtype=float32)]
     """
     return pooled(lambda x, mean: jnp.full_like(x, mean), jnp.sum)
@@ -183,7 +187,7 @@ def add_norm_loss(norm_loss: Hyperparameter, eps: Numeric = 1e-8) -> Piece:
 
     >>> import jax.numpy as jnp
     >>> tx = add_norm_loss(0.25)
-    >>> tx.update(jnp.zeros(2), (), jnp.array([0.0, 2.0]))[0]
+    >>> tx.update(jnp.zeros(2), tx.init(None), jnp.array([0.0, 2.0]))[0]
     Array([0. , 0.5], dtype=float32)
     """
 
@@ -200,12 +204,13 @@ def inverse_softplus_root(eps: Numeric = 1e-8, sharpness: Numeric = 50.0) -> Pie
     Q. Tong, G. Liang, J. Bi (2019), "Calibrating the adaptive learning rate", arXiv:1908.00700.
 
     >>> import jax.numpy as jnp
-    >>> inverse_softplus_root().update(jnp.array([0.0, 4.0]), ())[0].round(2)
+    >>> tx = inverse_softplus_root()
+    >>> tx.update(jnp.array([0.0, 4.0]), tx.init(None))[0].round(2)
     Array([72.13,  0.5 ], dtype=float32)
     """
 
     def inverse(v: Array, eps: Numeric, sharpness: Numeric) -> Array:
-        return 1 / (jnp.logaddexp(sharpness * (arithmetic.root(v) + eps), jnp.zeros_like(v)) / sharpness)
+        return 1 / (jnp.logaddexp(sharpness * (numerics.root(v) + eps), jnp.zeros_like(v)) / sharpness)
 
     return pointwise(inverse, eps=eps, sharpness=sharpness)
 
@@ -213,4 +218,4 @@ def inverse_softplus_root(eps: Numeric = 1e-8, sharpness: Numeric = 50.0) -> Pie
 def _unit_norm(x: Array) -> Array:
     """The norm over all axes but the last, of a vector over its one axis; kept as axes of length 1."""
     axes = tuple(range(x.ndim - 1)) if x.ndim > 1 else tuple(range(x.ndim))
-    return arithmetic.norm(x, axes)
+    return numerics.norm(x, axes)

@@ -5,15 +5,15 @@ import math
 import jax.numpy as jnp
 from chex import Array, Numeric
 
-from gdo_optax import arithmetic, ranges
-from gdo_optax.combinators import chain, masked
-from gdo_optax.core import Hyperparameter, Piece, piece
-from gdo_optax.makers import measured, paired
-from gdo_optax.trees import Mask, inverted
+from gdo_optax.engine import numerics, ranges
+from gdo_optax.engine.combinators import chain, masked
+from gdo_optax.engine.nodes import Rule, rule
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
+from gdo_optax.engine.trees import Mask, inverted
 
 
 @piece
-def add_decayed_weights(weight_decay: Hyperparameter, mask: Mask | None = None) -> Piece:
+def add_decayed_weights(weight_decay: Hyperparameter, mask: Mask | None = None) -> Piece | Rule:
     """x ↦ x + λ·p: before a scale it is an L2 penalty, after it decoupled weight decay.
 
     `mask` says which parameters decay: a tree of booleans, a prefix of one, or a function of the tree (as in optax).
@@ -25,14 +25,14 @@ def add_decayed_weights(weight_decay: Hyperparameter, mask: Mask | None = None) 
     """
     if mask is not None:
         return masked(add_decayed_weights(weight_decay), mask)
-    return paired(
-        lambda x, p, weight_decay: x if arithmetic.is_zero(weight_decay) else x + weight_decay * p,
+    return rule(
+        lambda x, p, weight_decay: x if numerics.is_zero(weight_decay) else x + weight_decay * p,
         weight_decay=weight_decay,
     )
 
 
 @piece
-def trust_ratio(min_norm: Numeric = 0.0, max_norm: Numeric = math.inf, mask: Mask | None = None) -> Piece:
+def trust_ratio(min_norm: Numeric = 0.0, max_norm: Numeric = math.inf, mask: Mask | None = None) -> Piece | Rule:
     """x ↦ φ(‖p‖₂)/‖x‖₂ · x, layer by layer (array by array); the ratio is 1 where either norm is 0.
 
     Without that exception a layer that starts at 0 would stay there. φ clips the norm to [min_norm, max_norm]; arrays
@@ -50,11 +50,11 @@ def trust_ratio(min_norm: Numeric = 0.0, max_norm: Numeric = math.inf, mask: Mas
     if mask is not None:
         return masked(trust_ratio(min_norm, max_norm), mask)
 
-    def adapted(x: Array, of_x: Array, p: Array, min_norm: Numeric, max_norm: Numeric) -> Array:
-        of_p = arithmetic.norm(p)
-        return arithmetic.ratio(jnp.minimum(jnp.maximum(of_p, min_norm), max_norm), of_x, (of_p == 0) | (of_x == 0)) * x
+    def adapted(x: Array, measured: Array, p: Array, min_norm: Numeric, max_norm: Numeric) -> Array:
+        of_p = numerics.norm(p)
+        return numerics.ratio(jnp.minimum(jnp.maximum(of_p, min_norm), max_norm), measured, (of_p == 0) | (measured == 0)) * x
 
-    return measured(adapted, paired=True, min_norm=min_norm, max_norm=max_norm)
+    return rule(adapted, measure=numerics.norm, min_norm=min_norm, max_norm=max_norm)
 
 
 @piece
@@ -63,7 +63,7 @@ def scale_by_local_rate(
     weight_decay: Hyperparameter = 0.0,
     mask: Mask | None = None,
     trust_ratio_mask: Mask | None = None,
-) -> Piece:
+) -> Piece | Rule:
     """x ↦ η·‖p‖/(‖x‖ + λ·‖p‖) · (x + λ·p), layer by layer; the rate is 1 where ‖p‖ or ‖x‖ is 0.
 
     `mask` says which parameters decay, `trust_ratio_mask` which have a rate of their own; elsewhere λ is 0, the rate 1.
@@ -83,12 +83,12 @@ def scale_by_local_rate(
         decayed = scale_by_local_rate(trust_coefficient, weight_decay)
         return _either(mask, decayed, scale_by_local_rate(trust_coefficient))
 
-    def scaled(x: Array, of_x: Array, p: Array, trust: Numeric, weight_decay: Numeric) -> Array:
-        of_p = arithmetic.norm(p)
-        rate = arithmetic.ratio(trust * of_p, of_x + weight_decay * of_p, (of_p == 0) | (of_x == 0))
+    def scaled(x: Array, measured: Array, p: Array, trust: Numeric, weight_decay: Numeric) -> Array:
+        of_p = numerics.norm(p)
+        rate = numerics.ratio(trust * of_p, measured + weight_decay * of_p, (of_p == 0) | (measured == 0))
         return rate * (x + weight_decay * p)
 
-    return measured(scaled, paired=True, trust=trust_coefficient, weight_decay=weight_decay)
+    return rule(scaled, measure=numerics.norm, trust=trust_coefficient, weight_decay=weight_decay)
 
 
 def _either(mask: Mask, inside: Piece, outside: Piece) -> Piece:
@@ -97,7 +97,7 @@ def _either(mask: Mask, inside: Piece, outside: Piece) -> Piece:
 
 
 @piece
-def scale_to_parameter_norm(learning_rate: Hyperparameter) -> Piece:
+def scale_to_parameter_norm(learning_rate: Hyperparameter) -> Rule:
     """x ↦ α·‖p‖₂/‖x‖₂ · x, layer by layer: a step as long as its layer, times α; x itself where either norm is 0.
 
     What `trust_ratio` is before the learning rate, this is after it: x is a finished step, of any length.
@@ -108,15 +108,15 @@ def scale_to_parameter_norm(learning_rate: Hyperparameter) -> Piece:
     Array([0.6, 0.8], dtype=float32)
     """
 
-    def scaled(x: Array, of_x: Array, p: Array, learning_rate: Numeric) -> Array:
-        of_p = arithmetic.norm(p)
-        return arithmetic.ratio(learning_rate * of_p, of_x, (of_p == 0) | (of_x == 0)) * x
+    def scaled(x: Array, measured: Array, p: Array, learning_rate: Numeric) -> Array:
+        of_p = numerics.norm(p)
+        return numerics.ratio(learning_rate * of_p, measured, (of_p == 0) | (measured == 0)) * x
 
-    return measured(scaled, paired=True, learning_rate=learning_rate)
+    return rule(scaled, measure=numerics.norm, learning_rate=learning_rate)
 
 
 @piece
-def scale_by_parameter_rms(min_parameter_scale: Numeric = 1e-3) -> Piece:
+def scale_by_parameter_rms(min_parameter_scale: Numeric = 1e-3) -> Rule:
     """x ↦ max(ε₂, RMS(p))·x: a step relative to the size of the parameter (Adafactor's α; array by array).
 
     >>> import jax.numpy as jnp
@@ -126,6 +126,6 @@ def scale_by_parameter_rms(min_parameter_scale: Numeric = 1e-3) -> Piece:
     """
 
     def scaled(x: Array, p: Array, least: Numeric) -> Array:
-        return jnp.maximum(least, arithmetic.norm(p) / arithmetic.root_of_size(p)) * x
+        return jnp.maximum(least, numerics.norm(p) / numerics.root_of_size(p)) * x
 
-    return paired(scaled, least=min_parameter_scale)
+    return rule(scaled, least=min_parameter_scale)

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.arithmetic import as_dtype, copy, wide_dtype
-from gdo_optax.combinators import initial_state, run_update, single
-from gdo_optax.core import ITSELF, Piece, Weights, assemble, piece
+from gdo_optax.engine.numerics import as_dtype, copy, wide_dtype
+from gdo_optax.engine.combinators import initial_state, run_update, single
+from gdo_optax.engine.piece import ITSELF, Piece, Weights, assemble, piece
 from gdo_optax.makers import pointwise
-from gdo_optax.trees import absent, each
+from gdo_optax.engine.trees import absent, each
 
 
 AxisName: TypeAlias = str | tuple[str, ...] | None
@@ -57,7 +57,7 @@ def worker_mean(axis_name: AxisName = None) -> Piece:
     >>> import jax
     >>> import jax.numpy as jnp
     >>> tx = worker_mean("workers")
-    >>> jax.vmap(lambda g: tx.update(g, ())[0], axis_name="workers")(jnp.array([1.0, 5.0]))
+    >>> jax.vmap(lambda g: tx.update(g, tx.init(None))[0], axis_name="workers")(jnp.array([1.0, 5.0]))
     Array([3., 3.], dtype=float32)
     """
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import optax
 from chex import Array, Numeric
 
-from gdo_optax.arithmetic import as_dtype
-from gdo_optax.combinators import initial_state, run_update
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.numerics import as_dtype
+from gdo_optax.engine.combinators import initial_state, run_update
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.optimizers.adam import adam
 from gdo_optax.tasks.weighing import if_finite, made, weigh_tasks
 

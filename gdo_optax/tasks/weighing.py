@@ -9,11 +9,11 @@ import numpy as np
 import optax
 from chex import Array, ArrayTree
 
-from gdo_optax.combinators import single
-from gdo_optax.core import Piece, assemble, piece
+from gdo_optax.engine.combinators import single
+from gdo_optax.engine.piece import Piece, assemble, piece
 from gdo_optax.counting import check_numbers
 from gdo_optax.tasks.stacked import Shared, chosen, combined, stacked, unstacked
-from gdo_optax.trees import all_finite, number_dtype
+from gdo_optax.engine.trees import all_finite, number_dtype
 
 
 Rule: TypeAlias = Callable[[Any, Array, list[Array]], tuple[Array, Any]]

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.arithmetic import wide_dtype
-from gdo_optax.combinators import in_place_if, initial_state, run_update, single
-from gdo_optax.core import ITSELF, Piece, assemble, piece
-from gdo_optax.trees import absent, all_finite, each
+from gdo_optax.engine.numerics import wide_dtype
+from gdo_optax.engine.combinators import in_place_if, initial_state, run_update, single
+from gdo_optax.engine.piece import ITSELF, Piece, assemble, piece
+from gdo_optax.engine.trees import absent, all_finite, each
 
 
 class Accumulated(NamedTuple):

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.arithmetic import norm
-from gdo_optax.combinators import parallel
-from gdo_optax.core import Piece, assemble, piece
-from gdo_optax.recipe import show
-from gdo_optax.trees import absent, each, number_dtype, widened
+from gdo_optax.engine.numerics import norm
+from gdo_optax.engine.combinators import parallel
+from gdo_optax.engine.piece import Piece, assemble, piece
+from gdo_optax.engine.printing import show
+from gdo_optax.engine.trees import absent, each, number_dtype, widened
 
 
 class Searched(NamedTuple):

@@ -2,10 +2,10 @@
 
 import optax
 
-from gdo_optax.combinators import chain, masked, single
-from gdo_optax.core import Hyperparameter, Piece, piece
+from gdo_optax.engine.combinators import chain, masked, single
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.pieces.weights import scale_to_parameter_norm
-from gdo_optax.trees import Mask
+from gdo_optax.engine.trees import Mask
 
 
 @piece

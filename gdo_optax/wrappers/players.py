@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.combinators import chain, initial_state, masked, run_update, single
-from gdo_optax.core import ITSELF, Piece, assemble, piece
-from gdo_optax.recipe import show
-from gdo_optax.trees import Mask, each, excluding, inverted, selected
+from gdo_optax.engine.combinators import chain, initial_state, masked, run_update, single
+from gdo_optax.engine.piece import ITSELF, Piece, assemble, piece
+from gdo_optax.engine.printing import show
+from gdo_optax.engine.trees import Mask, each, excluding, inverted, selected
 
 
 class InTurn(NamedTuple):

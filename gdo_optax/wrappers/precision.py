@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.arithmetic import copy, wide_dtype
-from gdo_optax.combinators import initial_state, run_update, single
-from gdo_optax.core import ITSELF, Piece, piece
-from gdo_optax.trees import absent, columns, rounded, widened
+from gdo_optax.engine.numerics import copy, wide_dtype
+from gdo_optax.engine.combinators import initial_state, run_update, single
+from gdo_optax.engine.piece import ITSELF, Piece, piece
+from gdo_optax.engine.trees import absent, columns, rounded, widened
 
 
 _STRIDE = 49471

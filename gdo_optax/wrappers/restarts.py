@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.arithmetic import as_dtype, copy
-from gdo_optax.combinators import initial_state, run_update, single
-from gdo_optax.core import ITSELF, Hyperparameter, Piece, assemble, piece
-from gdo_optax.trees import absent, each, path_name
+from gdo_optax.engine.numerics import as_dtype, copy
+from gdo_optax.engine.combinators import initial_state, run_update, single
+from gdo_optax.engine.piece import ITSELF, Hyperparameter, Piece, assemble, piece
+from gdo_optax.engine.trees import absent, each, path_name
 
 
 class Restarted(NamedTuple):

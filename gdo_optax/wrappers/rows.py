@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree
 
-from gdo_optax.combinators import choice, chosen_by, initial_state, remembers, run_update, single, waits
-from gdo_optax.core import ITSELF, Piece, assemble, piece
+from gdo_optax.engine.combinators import choice, chosen_by, initial_state, remembers, run_update, single, waits
+from gdo_optax.engine.piece import ITSELF, Piece, assemble, piece
 from gdo_optax.grouping import Choices, array_of
-from gdo_optax.trees import Mask, each, marks, of_parameters, overlaid
+from gdo_optax.engine.trees import Mask, each, marks, of_parameters, overlaid
 
 
 @piece

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree
 
-from gdo_optax.combinators import in_place_if, initial_state, run_update, single, waits
-from gdo_optax.core import ITSELF, Piece, assemble, piece
-from gdo_optax.trees import all_finite, each
+from gdo_optax.engine.combinators import in_place_if, initial_state, run_update, single, waits
+from gdo_optax.engine.piece import ITSELF, Piece, assemble, piece
+from gdo_optax.engine.trees import all_finite, each
 
 
 class Skipped(NamedTuple):

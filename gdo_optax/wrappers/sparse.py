@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree
 
-from gdo_optax.combinators import initial_state, run_update, single
-from gdo_optax.core import ITSELF, Piece, assemble, piece
-from gdo_optax.recipe import show
+from gdo_optax.engine.combinators import initial_state, run_update, single
+from gdo_optax.engine.piece import ITSELF, Piece, assemble, piece
+from gdo_optax.engine.printing import show
 from gdo_optax.rows import Rows, summed, taken
-from gdo_optax.trees import absent, is_rows, of_parameters, path_name
+from gdo_optax.engine.trees import absent, is_rows, of_parameters, path_name
 
 
 @piece

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.combinators import initial_state, run_update, single
-from gdo_optax.core import ITSELF, Piece, Weights, assemble, piece
-from gdo_optax.recipe import show
-from gdo_optax.trees import path_name
+from gdo_optax.engine.combinators import initial_state, run_update, single
+from gdo_optax.engine.piece import ITSELF, Piece, Weights, assemble, piece
+from gdo_optax.engine.printing import show
+from gdo_optax.engine.trees import path_name
 from gdo_optax.wrappers.precision import dithered
 
 

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.arithmetic import wide_dtype
-from gdo_optax.combinators import chain, initial_state, parallel, run_update, single
-from gdo_optax.core import ITSELF, Hyperparameter, Piece, assemble, piece
+from gdo_optax.engine.numerics import wide_dtype
+from gdo_optax.engine.combinators import chain, initial_state, parallel, run_update, single
+from gdo_optax.engine.piece import ITSELF, Hyperparameter, Piece, assemble, piece
 from gdo_optax.pieces.scales import scale_by_learning_rate
 from gdo_optax.pieces.workers import AxisName, fetch, parameter_server, synchronize
-from gdo_optax.trees import absent, columns, each
+from gdo_optax.engine.trees import absent, columns, each
 
 
 class Delayed(NamedTuple):

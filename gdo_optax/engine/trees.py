@@ -1,6 +1,7 @@
 """The walk over trees of arrays: what stands beside a leaf, what passes through, and which dtype it is computed in."""
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -11,7 +12,8 @@ import numpy as np
 import optax
 from chex import ArrayTree
 
-from gdo_optax.arithmetic import norm, total, wide_dtype
+from gdo_optax.engine.numerics import norm, wide_dtype
+from gdo_optax.engine.xla import total
 from gdo_optax.rows import Rows
 
 
@@ -42,12 +44,11 @@ def magnitudes(tree: ArrayTree) -> ArrayTree:
     return jax.tree.map(lambda x: of(x) if is_complex(x) else x, tree)
 
 
-def columns(tree: ArrayTree, *beside: ArrayTree) -> tuple[Any, list[tuple]]:
-    """The structure of `tree`, and its leaves, each with what stands at the same place of the trees `beside` it."""
-    structure: Any = jax.tree.structure(tree, is_leaf=absent)
-    if any(is_rows(x) for t in (tree, *beside) for x in jax.tree.leaves(t, is_leaf=is_rows)):
+def columns(tree: ArrayTree, *beside: ArrayTree, rows: bool = False) -> tuple[Any, list[tuple]]:
+    """The structure of `tree`, and its leaves, each with its counterparts in the trees `beside` it."""
+    leaves, structure = jax.tree.flatten(tree, is_leaf=lambda x: absent(x) or is_rows(x))
+    if not rows and any(is_rows(x) for t in (tree, *beside) for x in jax.tree.leaves(t, is_leaf=is_rows)):
         raise TypeError("Rows are updated by sparse_rows alone: wrap the whole optimizer, sparse_rows(adam(1e-3))")
-    leaves = jax.tree.leaves(tree, is_leaf=absent)
     try:
         return structure, list(zip(leaves, *map(structure.flatten_up_to, beside), strict=True))
     except ValueError as error:
@@ -56,6 +57,27 @@ def columns(tree: ArrayTree, *beside: ArrayTree) -> tuple[Any, list[tuple]]:
         why = f"{without!r} has no gradient, not even None" if without else f"{alone!r} has nothing but a gradient"
         why = why if without or alone else str(error).partition("\n")[0]
         raise ValueError(f"parameters and state must have the structure of the gradients: {why}") from None
+
+
+def check_fits(tree: ArrayTree, rows: list[tuple], inits: list[Any], paired: bool) -> None:
+    """Raises where an array does not have the shape of its parameter, or its memories not those that `inits` make."""
+    for i, (x, *parts) in enumerate(rows):
+        if absent(x):
+            continue
+        memories, p = parts[: len(inits)], parts[len(inits)] if paired else x
+        if jnp.shape(p) == x.shape and all(map(functools.partial(_fits, x), memories, inits)):
+            continue
+        name = path_name(jax.tree.leaves_with_path(tree, is_leaf=absent)[i][0])
+        other = "has no array" if absent(p) else f"has the shape {jnp.shape(p)}"
+        whose = f"the parameter {other}" if absent(p) or jnp.shape(p) != x.shape else "the state was made for another"
+        raise ValueError(f"the gradient of {name!r} has the shape {x.shape}, but {whose}")
+
+
+def _fits(x: Any, memory: Any, init: Any) -> bool:
+    if getattr(memory, "shape", None) == x.shape:
+        return True
+    made = jax.eval_shape(init, jax.ShapeDtypeStruct(x.shape, x.dtype)) if callable(init) else x
+    return getattr(made, "shape", None) == getattr(memory, "shape", None)
 
 
 def lone_path(tree: ArrayTree, other: ArrayTree) -> str | None:
@@ -85,10 +107,16 @@ def _is_float(x: Any) -> bool:
 
 
 def each(f: Callable, tree: ArrayTree, *beside: ArrayTree) -> ArrayTree:
-    """f of every array of `tree` and what stands beside it; None and masked leaves pass through."""
+    """f of every array of `tree` and its counterparts in the trees beside it; None and masked leaves pass through."""
     structure, rows = columns(tree, *beside)
+    if len(rows) >= MANY and any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree)):
+        f = jax.jit(f)  # traced once for each shape, so that a program grows by one line an array
     with of_numbers((tree, *beside)):
         return structure.unflatten([row[0] if absent(row[0]) else f(*row) for row in rows])
+
+
+MANY = 8
+"""From so many arrays on a function of one array is traced once for each shape."""
 
 
 def of_numbers(tree: ArrayTree) -> contextlib.AbstractContextManager:
@@ -98,34 +126,53 @@ def of_numbers(tree: ArrayTree) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
-def widened(tree: ArrayTree) -> ArrayTree:
-    """The tree in at least float32; shapes stay shapes."""
-    return jax.tree.map(_wide, tree, is_leaf=is_rows)
+def widened(tree: ArrayTree, beside: ArrayTree | None = None) -> ArrayTree:
+    """The tree in at least float32, and in at least the precision of the tree beside it; shapes stay shapes."""
+    if beside is None:
+        return jax.tree.map(_wide, tree, is_leaf=is_rows)
+    structure, rows = columns(tree, beside, rows=True)
+    return structure.unflatten([x if absent(x) else _wide(x, p) for x, p in rows])
 
 
-def _wide(x: Any) -> Any:
+def _wide(x: Any, beside: Any = None) -> Any:
     if isinstance(x, Rows):
-        return Rows(x.indices, _wide(x.values))
-    if callable(x) or isinstance(x, str) or (hasattr(x, "dtype") and not jnp.issubdtype(x.dtype, np.number)):
-        return x  # what else a model consists of, as a function or a key
+        return Rows(x.indices, _wide(x.values, beside))
+    if not is_numeric(x):
+        return x  # what else a model may contain, such as a function or a key
     dtype = wide_dtype(x)
+    if is_numeric(beside) and is_complex(x) == is_complex(beside):
+        dtype = jnp.promote_types(dtype, wide_dtype(beside))
     return x.update(dtype=dtype) if isinstance(x, jax.ShapeDtypeStruct) else jnp.asarray(x, dtype)
 
 
-def rounded(tree: ArrayTree, like: ArrayTree) -> ArrayTree:
-    """The tree in the dtypes of `like`, integers aside."""
+def is_numeric(x: Any) -> bool:
+    """Whether x is a number or an array of numbers."""
+    if callable(x) or isinstance(x, str) or x is None:
+        return False
+    return not hasattr(x, "dtype") or jnp.issubdtype(x.dtype, np.number)
 
-    def narrow(x: Any, y: Any) -> Any:
-        return x if absent(x) or not jnp.issubdtype(y, jnp.inexact) else x.astype(y)
 
-    return jax.tree.map(narrow, tree, jax.tree.map(jnp.result_type, like), is_leaf=absent)
+def rounded(tree: ArrayTree, like: ArrayTree, beside: ArrayTree | None = None) -> ArrayTree:
+    """The tree in the dtypes of `like`, or in those of the tree beside it where these are wider."""
+
+    def narrow(y: Any, x: Any, p: Any = None) -> Any:
+        if absent(y):
+            return y
+        dtype = jnp.result_type(x.values if isinstance(x, Rows) else x)
+        if is_numeric(p) and jnp.issubdtype(jnp.result_type(p), jnp.inexact):
+            dtype = jnp.promote_types(dtype, jnp.result_type(p))
+        return Rows(y.indices, y.values.astype(dtype)) if isinstance(y, Rows) else y.astype(dtype)
+
+    structure, rows = columns(tree, like, *(() if beside is None else (beside,)), rows=True)
+    return structure.unflatten([narrow(*row) for row in rows])
 
 
 def selected(mask: Mask, tree: ArrayTree) -> ArrayTree:
-    """The tree with `optax.MaskedNode` where the mask, a tree of booleans, a prefix of one or a function, is False."""
+    """The tree with None where the mask, a tree of booleans, a prefix of one or a function, is False."""
     if not jax.tree.leaves(tree):
         return tree
-    return jax.tree.map(lambda m, x: x if m else optax.MaskedNode(), _mask_of(mask, tree), tree)
+    parts = jax.tree.map(lambda m, x: x if m else jax.tree.map(lambda _: None, x), _mask_of(mask, tree), tree)
+    return parts
 
 
 def overlaid(mask: Mask, tree: ArrayTree, below: ArrayTree) -> ArrayTree:
@@ -135,8 +182,9 @@ def overlaid(mask: Mask, tree: ArrayTree, below: ArrayTree) -> ArrayTree:
 
 def marks(mask: Mask, tree: ArrayTree) -> list[bool]:
     """Whether the mask is True, of one array of the tree after the other."""
-    parts = jax.tree.map(lambda m, part: jax.tree.map(lambda _: bool(m), part), _mask_of(mask, tree), tree)
-    return jax.tree.leaves(parts, is_leaf=absent)
+    if jax.tree.leaves(tree):
+        tree = jax.tree.map(lambda m, part: jax.tree.map(lambda _: bool(m), part), _mask_of(mask, tree), tree)
+    return [x is True for x in jax.tree.leaves(tree, is_leaf=absent)]
 
 
 def excluding(*patterns: str) -> Callable[[ArrayTree], ArrayTree]:
@@ -167,7 +215,10 @@ def inverted(mask: Mask) -> Mask:
 
 def all_finite(tree: ArrayTree) -> Any:
     """Whether no array holds an infinity or a NaN, as one boolean array."""
-    spoilt = [total(x - x) != 0 for x in jax.tree.leaves(tree)]  # a boolean for each element would be written out
+    def spoils(x: Any) -> Any:
+        return total(x - x) != 0  # a boolean for each element would be materialized
+
+    spoilt = jax.tree.leaves(each(spoils, tree))
     # counted: XLA on a CPU would write what `all` does out again for every array that depends on it
     return jnp.sum(jnp.array(spoilt or [False]).astype(jnp.float32)) == 0
 
@@ -180,51 +231,40 @@ def number_dtype(tree: ArrayTree) -> Any:
 
 def global_norm(tree: ArrayTree) -> Any:
     """‖x‖₂ over all elements of all arrays together, in the dtype of the widest; finite for finite arrays."""
-    norms = [norm(x) for x in jax.tree.leaves(tree)]
+    norms = jax.tree.leaves(each(norm, tree))
     dtype = number_dtype(norms)
     return norm(jnp.stack([n.astype(dtype) for n in norms] or [jnp.zeros((), dtype)]))
 
 
-def _stand_in() -> Any:
-    """What optax itself puts in place of a tree of parameters, a node without leaves: its masks know it."""
+def slots_of(init: Callable) -> tuple[list[bool], Any]:
+    """Which parts of a foreign state are trees like the parameters, and the structure that the parts are in.
+
+    optax's own stand-in for a tree of parameters, a node without leaves, shows where they go.
+    """
     seen: list[Any] = []
 
-    def init(params: Any) -> tuple:
+    def spy(params: Any) -> tuple:
         seen.append(params)
         return ()
 
-    optax.tree_map_params(init, lambda x: x, ())
-    return seen[0]
-
-
-_WHOLE = _stand_in()
-
-
-def memories_of(init: Callable) -> tuple[list[bool], Any]:
-    """Which parts of the states that `init` makes are memories of parameters, and the structure that the parts are in.
-
-    It is told by what `init` makes of a stand-in.
-    """
+    optax.tree_map_params(spy, lambda x: x, ())
     outer: Any
-    marks, outer = jax.tree.flatten(init(_WHOLE), is_leaf=lambda x: isinstance(x, type(_WHOLE)))
-    return [isinstance(mark, type(_WHOLE)) for mark in marks], outer
+    marks, outer = jax.tree.flatten(init(seen[0]), is_leaf=lambda x: isinstance(x, type(seen[0])))
+    return [isinstance(mark, type(seen[0])) for mark in marks], outer
 
 
-def of_parameters(init: Callable, f: Callable, tree: ArrayTree, state: Any, *others: Any) -> Any:
-    """`state` with f(leaf of `tree`, what the states hold of this parameter …) for whatever they hold of parameters.
-
-    `init` made the states.
-    """
-    own, outer = memories_of(init)
+def map_foreign(init: Callable, f: Callable, tree: ArrayTree, state: Any, *others: Any) -> Any:
+    """A foreign state with f(leaf of `tree`, its counterparts in the states …) for all that is like the parameters."""
+    own, outer = slots_of(init)
     structure: Any = jax.tree.structure(tree, is_leaf=absent)
 
-    def memories(here: bool, *parts: Any) -> Any:
+    def slot(here: bool, *parts: Any) -> Any:
         if not here:
             return parts[0]
         rows = zip(jax.tree.leaves(tree, is_leaf=absent), *map(structure.flatten_up_to, parts), strict=True)
         return structure.unflatten([row[1] if absent(row[0]) else f(*row) for row in rows])
 
-    return outer.unflatten(map(memories, own, *map(outer.flatten_up_to, (state, *others))))
+    return outer.unflatten(map(slot, own, *map(outer.flatten_up_to, (state, *others))))
 
 
 def path_name(path: tuple) -> str:

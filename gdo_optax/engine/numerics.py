@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from chex import Array, Numeric
-from jax.experimental.xla_metadata import set_xla_metadata
+
+from gdo_optax.engine.xla import total
 
 
 def wide_dtype(x: Array) -> jnp.dtype:
@@ -156,26 +157,6 @@ def weight_of_past(t: Array, decay: Numeric) -> Array:
     return -jnp.expm1(t * log(as_dtype(decay, t.dtype)))
 
 
-def total(x: Array, axis: int | None = None) -> Array:
-    """The sum over all axes, or one, on a CPU in one loop if it is small.
-
-    Of fewer than 4,096 numbers XLA makes a loop of every 32, and more loops of those, each to be compiled. Sums of sums
-    it does not see as one, and leaves them together, if there is something between them, as a rounding that does
-    nothing.
-    """
-    if x.size >= 4096 or not jnp.issubdtype(x.dtype, jnp.floating) or any(jax.typeof(x).sharding.spec):
-        return jnp.sum(x, axis)
-    x, axis = (x.ravel(), 0) if axis is None else (x, axis % x.ndim)
-    length = x.shape[axis]
-    most = 32 if length <= 256 else 256  # three sums at most, or they are not one loop; short ones, which round less
-    block = next((k for k in range(4, 33) if length % k == 0 and length // k <= most), 1)
-    if length <= 32 or block == 1:
-        return jnp.sum(x, axis)
-    parts = jnp.sum(x.reshape(*x.shape[:axis], length // block, block, *x.shape[axis + 1 :]), axis + 1)
-    info = jnp.finfo(x.dtype)
-    return total(jax.lax.reduce_precision(parts, info.nexp, info.nmant), axis)
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
     """The Euclidean norm ‖x‖₂ over all axes, or some, which stay as 1: finite for finite x, with derivative 0 at 0."""
@@ -187,24 +168,6 @@ def _norm_jvp(axes: tuple[int, ...] | None, primals: tuple[Array], tangents: tup
     (x,), (dx,) = primals, tangents
     length = norm(x, axes)
     return length, jnp.sum(jnp.real(jnp.conj(x) * dx), axes, keepdims=axes is not None) * reciprocal(length)
-
-
-def apart(measure: Callable[[Array], Any], x: Array, again: Callable[[], Array]) -> Any:
-    """measure(x), on a CPU of `again()`, which is x once more, in a call that is not inlined.
-
-    What is equal XLA merges before it fuses, and an x with two readers it writes out: but it merges nothing with what
-    is in a call.
-    """
-
-    def inside() -> Any:
-        with set_xla_metadata(inlineable=None):  # of what it calls in turn nothing is asked
-            return measure(again())
-
-    def called() -> Any:
-        with set_xla_metadata(inlineable="false"):
-            return jax.jit(inside)()
-
-    return jax.lax.platform_dependent(cpu=called, default=lambda: measure(x))
 
 
 def _root_of_sum(total: Array) -> Array:
@@ -242,19 +205,6 @@ def sma_length(t: Array, decay: Numeric) -> tuple[Array, Array]:
     far = jnp.maximum(y, 1)
     remaining = jnp.where(y < 1, 1 - langevin(y), 1 / far - 2 / jnp.expm1(2 * far))
     return langevin(jnp.asarray(rate / 2, y.dtype)) + t * remaining, 2 / (1 - decay) - 1
-
-
-def after(x: Array, other: Array) -> Array:
-    """x, for which the compiler has to have computed `other`: so that x may overwrite what `other` is computed of.
-
-    Of two memories that both depend on an old one, it would copy that one otherwise. Where `other` is a NaN so is x.
-    """
-    return jnp.where(jnp.isnan(other), other, x)
-
-
-def unlike(x: Array) -> Array:
-    """x, which the compiler does not know to be x: what is made of it, it does not merge with what x is made of."""
-    return jnp.where(jax.lax.optimization_barrier(jnp.array(True)), x, 0)
 
 
 def as_dtype(value: Numeric, dtype: jnp.dtype) -> Numeric:

@@ -1,5 +1,6 @@
 """How a piece prints: the call that made it, and the recipe below it as a Python expression."""
 
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,6 +22,17 @@ class Call(NamedTuple):
     def __str__(self) -> str:
         return f"{self.name}({', '.join(_keyword(k) + show(v) for k, v in self.arguments)})"
 
+    def given(self) -> tuple[tuple, dict[str, Any]]:
+        """The arguments, as they were given."""
+        return tuple(v for k, v in self.arguments if k is None), {k: v for k, v in self.arguments if k is not None}
+
+    def bound(self, signature: inspect.Signature) -> dict[str, Any]:
+        """The arguments by name, with defaults."""
+        args, kwargs = self.given()
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments
+
 
 def show(value: Any) -> str:
     """A value on one line: functions by name, arrays by value or, where traced, by type."""
@@ -34,6 +46,8 @@ def show(value: Any) -> str:
         return f"float({str(value)!r})"
     if isinstance(value, jax.Array):
         return f"<traced {value.dtype}>"
+    if isinstance(getattr(value, "call", None), Call):
+        return str(value.call)
     if callable(value) and not isinstance(value, type):
         scope, local, _ = getattr(value, "__qualname__", "").partition(".<locals>")
         return f"{scope}(…)" if local else getattr(value, "__name__", type(value).__name__)
@@ -41,20 +55,35 @@ def show(value: Any) -> str:
 
 
 def recipe(piece: Any) -> str:
-    """The combinator that `piece` is made of, with all that is inside it; a comment names the call that made it."""
-    if piece.body is None or not piece.body.arguments:
+    """The combinator that a piece is made of, with all that is inside it; a comment names the call that made it."""
+    call = unfolded(piece).call
+    if not any(_unfolds(v) for _, v in call.arguments):
         return str(piece.call)
-    comment = "" if piece.call.name == piece.body.name else f"  # {piece.call}"
-    inside = "".join(f"    {line}\n" for k, v in piece.body.arguments for line in _lines(_keyword(k), v))
-    return f"{piece.body.name}({comment}\n{inside})"
+    comment = "" if piece.call.name == call.name else f"  # {piece.call}"
+    inside = "".join(f"    {line}\n" for k, v in call.arguments for line in _lines(_keyword(k), v))
+    return f"{call.name}({comment}\n{inside})"
+
+
+def unfolded(piece: Any) -> Any:
+    """The piece that a maker returns, where it makes one of others: found by asking it again."""
+    if getattr(piece, "maker", None) is None:
+        return piece
+    args, kwargs = piece.call.given()
+    made = piece.maker.__wrapped__(*args, **kwargs)
+    return unfolded(made) if hasattr(made, "call") else piece
+
+
+def _unfolds(value: Any) -> bool:
+    """Whether an argument is a transformation, or a list of them."""
+    return isinstance(value, optax.GradientTransformation) or (_listed(value) and any(map(_unfolds, value)))
 
 
 def _lines(label: str, value: Any) -> Sequence[str]:
     """An argument as the lines it takes: one, unless there is something inside to unfold or it is too long."""
-    if getattr(value, "body", None):
+    if hasattr(value, "call"):
         return f"{label}{recipe(value)},".splitlines()
     line = f"{label}{show(value)},"
-    if not _listed(value) or (len(line) <= WIDTH and not any(getattr(v, "body", None) for v in value)):
+    if not _listed(value) or (len(line) <= WIDTH and not any("\n" in recipe(v) for v in value if hasattr(v, "call"))):
         return [line]
     return [f"{label}[", *(f"    {line}" for v in value for line in _lines("", v)), "],"]
 

@@ -1,0 +1,1 @@
+"""The engine: nodes are data, and one interpreter walks them."""
