@@ -2,7 +2,9 @@
 
 from gdo_optax import like
 from gdo_optax.engine.combinators import adaptive, chain, masked, mean_of, parallel, recall
-from gdo_optax.engine.piece import Piece, eval_params, piece
+from gdo_optax.engine.nodes import Rule, Whole, per_step, rule
+from gdo_optax.engine.piece import Piece, piece
+from gdo_optax.engine.states import eval_params
 from gdo_optax.cycles import OneCycle, one_cycle, one_cycle_three_phase, piecewise_linear, ranger21_schedule
 from gdo_optax.damping import (
     HeavyBall,
@@ -22,21 +24,6 @@ from gdo_optax.frage import (
     frequency_classes,
     moment_loss,
     reverse_gradient,
-)
-from gdo_optax.leafwise import Running
-from gdo_optax.makers import (
-    accumulated,
-    displacement,
-    located,
-    measured,
-    memory,
-    paired,
-    pointwise,
-    pooled,
-    randomized,
-    recurrent,
-    timed,
-    weights,
 )
 from gdo_optax.optimizers.adagrad import adadelta, adagrad, adagrad_full_matrix
 from gdo_optax.optimizers.adam import adam, adamax, qhadam
@@ -88,8 +75,16 @@ from gdo_optax.pieces.scales import (
     sign,
     square,
 )
-from gdo_optax.pieces.slow import adaptive_slow_weights, extrapolate, polyak_average, slow_weights, temporal_average
+from gdo_optax.pieces.slow import (
+    adaptive_slow_weights,
+    extrapolate,
+    polyak_average,
+    slow_weights,
+    temporal_average,
+    weights,
+)
 from gdo_optax.pieces.steps import scale_by_delta_bar_delta, scale_by_gains, scale_by_rprop
+from gdo_optax.pieces.sums import accumulated
 from gdo_optax.pieces.units import (
     adaptive_grad_clip,
     add_norm_loss,
@@ -344,19 +339,12 @@ __all__ = [
     "scale_by_rms",
     # Makers
     "Piece",
-    "Running",
+    "Rule",
+    "Whole",
     "accumulated",
-    "displacement",
-    "located",
-    "measured",
-    "memory",
-    "paired",
+    "per_step",
     "piece",
-    "pointwise",
-    "pooled",
-    "randomized",
-    "recurrent",
-    "timed",
+    "rule",
     "weights",
     # Beside the update
     "EarlyStopping",

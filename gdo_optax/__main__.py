@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from gdo_optax.differences import differences
-from gdo_optax.family import Entry, get, library
 from gdo_optax.engine.printing import show
+from gdo_optax.family import Entry, get, library
 
 
 KINDS = {

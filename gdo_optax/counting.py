@@ -1,7 +1,8 @@
 """What schedules are made of: the time, numbers that are checked, and the way between two values."""
 
+import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeAlias
 
 import jax.numpy as jnp
@@ -22,11 +23,14 @@ class OfTime:
     """A schedule count ↦ value that knows the call which made it; schedules of equal calls are equal.
 
     It `compiles` if no argument is an array or somebody else's function: these are evaluated in each step as Python.
-    `complement` is 1 − value where the schedule knows it better than the difference does, else None.
+    `complement` is 1 − value where the schedule knows it better than the difference does, else None. If the call makes
+    several schedules, this one is its `field`.
     """
 
-    def __init__(self, f: Schedule, maker: Any, call: Call, complement: Schedule | None = None) -> None:
-        self.f, self.maker, self.call, self.complement = f, maker, call, complement
+    def __init__(
+        self, f: Schedule, maker: Any, call: Call, complement: Schedule | None = None, field: str = ""
+    ) -> None:
+        self.f, self.maker, self.call, self.complement, self.field = f, maker, call, complement, field
 
     @functools.cached_property
     def compiles(self) -> bool:
@@ -36,9 +40,10 @@ class OfTime:
     @functools.cached_property
     def program_key(self) -> Any:
         """Equal for equal calls."""
-        return Same(self.maker), tuple((k, key_of(v)) for k, v in self.call.arguments)
+        return Same(self.maker), self.field, tuple((k, key_of(v)) for k, v in self.call.arguments)
 
     def __call__(self, count: Any) -> Numeric:
+        """The value at a count, from 0."""
         return self.f(count)
 
     def __eq__(self, other: object) -> bool:
@@ -48,35 +53,38 @@ class OfTime:
         return hash(self.program_key)
 
     def __reduce__(self) -> Any:
-        return _remade, (self.maker, *self.call.given())
+        return _remade, (self.maker, *self.call.given(), self.field)
 
     def __repr__(self) -> str:
-        return str(self.call)
+        return f"{self.call}.{self.field}" if self.field else str(self.call)
 
 
-def _remade(maker: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
-    return maker(*args, **kwargs)
+def _remade(maker: Callable, args: tuple, kwargs: dict[str, Any], field: str) -> Any:
+    made = maker(*args, **kwargs)
+    return getattr(made, field) if field else made
 
 
 def _compiles(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_compiles, value))
+    if isinstance(value, list | tuple | Mapping):
+        return all(map(_compiles, value.values() if isinstance(value, Mapping) else value))
     return not is_array(value) and (not callable(value) or getattr(value, "compiles", False))
 
 
 def schedule(maker: Callable[P, Any]) -> Callable[P, Any]:
     """Makes `OfTime` of the function that `maker` returns, or of the pair of it and its complement.
 
-    A result that is no function is returned as it is.
+    If `maker` returns a NamedTuple of functions, each of them becomes one.
     """
 
     @functools.wraps(maker)
     def make(*args: P.args, **kwargs: P.kwargs) -> Any:
         made = maker(*args, **kwargs)
+        given = (*((None, v) for v in args), *kwargs.items())
+        call = Call(maker.__name__, tuple((k, copy.copy(v) if isinstance(v, dict | list) else v) for k, v in given))
+        if hasattr(made, "_asdict"):
+            return type(made)(**{field: OfTime(f, make, call, field=field) for field, f in made._asdict().items()})
         f, complement = made if isinstance(made, tuple) else (made, None)
-        if not callable(f):
-            return f
-        return OfTime(f, make, Call(maker.__name__, (*((None, v) for v in args), *kwargs.items())), complement)
+        return OfTime(f, make, call, complement)
 
     return make
 

@@ -10,11 +10,12 @@ import numpy as np
 import optax
 from chex import Array, Numeric
 
+from gdo_optax.counting import Schedule, between, check_numbers, schedule
 from gdo_optax.engine import ranges
 from gdo_optax.engine.numerics import as_dtype
-from gdo_optax.counting import Schedule, between, check_numbers
 
 
+@schedule
 def piecewise_linear(knots: Mapping[int, Numeric]) -> Schedule:
     """Piecewise linear: a straight line from knot to knot, constant before the first and after the last.
 
@@ -49,7 +50,7 @@ def piecewise_linear(knots: Mapping[int, Numeric]) -> Schedule:
 
 
 class OneCycle(NamedTuple):
-    """What cycles: two schedules, for the learning rate and, the other way round, for the momentum (or b1)."""
+    """Two schedules: one for the learning rate and, the other way round, one for the momentum (or b1)."""
 
     learning_rate: Schedule
     momentum: Schedule
@@ -58,6 +59,7 @@ class OneCycle(NamedTuple):
 _CURVES = {"cosine": (True, True), "linear": (False, False), "linear-cosine": (False, True)}
 
 
+@schedule
 def one_cycle(
     total_steps: int,
     peak_value: Numeric,
@@ -110,6 +112,7 @@ def one_cycle(
     )
 
 
+@schedule
 def one_cycle_three_phase(
     total_steps: int,
     peak_value: Numeric,
@@ -154,6 +157,7 @@ def one_cycle_three_phase(
     )
 
 
+@schedule
 def ranger21_schedule(learning_rate: Numeric | Schedule, steps: int, b2: Numeric = 0.999) -> Schedule:
     """Ranger21's schedule: an untuned linear warm-up, a plateau, and a straight warm-down to 3·10⁻⁵.
 

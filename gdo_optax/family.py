@@ -6,7 +6,6 @@ from typing import Any
 
 from chex import Numeric
 
-from gdo_optax.engine.piece import Hyperparameter, Piece
 from gdo_optax.cycles import one_cycle, one_cycle_three_phase, piecewise_linear, ranger21_schedule
 from gdo_optax.damping import (
     critical_momentum,
@@ -16,6 +15,7 @@ from gdo_optax.damping import (
     spectral_radius,
 )
 from gdo_optax.diagnostics import interference
+from gdo_optax.engine.piece import Hyperparameter, Piece
 from gdo_optax.entry import Entry, Paper
 from gdo_optax.frage import frage_loss, moment_loss, reverse_gradient
 from gdo_optax.optimizers.adagrad import adadelta, adagrad, adagrad_full_matrix

@@ -4,10 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 from chex import Array, Numeric
 
+from gdo_optax.counting import Schedule, between, check_numbers, schedule
 from gdo_optax.engine.numerics import as_dtype
-from gdo_optax.counting import Schedule, between, check_numbers
 
 
+@schedule
 def warm_restarts(period: int, t_mult: float = 1.0, min_value: Numeric = 0.0, peak_value: Numeric = 1.0) -> Schedule:
     """Warm restarts: half a cosine from the peak down, again and again, each t_mult times as long as the one before.
 
@@ -45,6 +46,7 @@ def warm_restarts(period: int, t_mult: float = 1.0, min_value: Numeric = 0.0, pe
     return value
 
 
+@schedule
 def restart_lengths(period: int, t_mult: float = 1.0) -> Schedule:
     """Tᵢ: how many steps the present period of `warm_restarts(period, t_mult)` has, as a float.
 
@@ -59,6 +61,7 @@ def restart_lengths(period: int, t_mult: float = 1.0) -> Schedule:
     return lambda count: _in_period(count, *restarts)[2]
 
 
+@schedule
 def restarting_weight_decay(weight_decay: Numeric, period: int, t_mult: float = 1.0) -> Schedule:
     """Normalized weight decay under warm restarts: a longer period decays less in each step.
 

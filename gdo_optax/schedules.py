@@ -1,11 +1,14 @@
 """Schedules: pure functions count ↦ value, the count from 0. Warm-ups and cycles are in `cycles`."""
 
+import functools
+import operator
+
 import jax.numpy as jnp
 from chex import Array, Numeric
 
+from gdo_optax.counting import Schedule, check_numbers, compiled, schedule, time_of
 from gdo_optax.engine import ranges
 from gdo_optax.engine.numerics import as_dtype, log, weight_of_past
-from gdo_optax.counting import Schedule, check_numbers, compiled, schedule, time_of
 
 
 @compiled
@@ -80,6 +83,16 @@ def complement(of: Schedule) -> Schedule:
     0.75
     """
     return getattr(of, "complement", None) or (lambda count: 1 - of(count))
+
+
+@schedule
+def product(*factors: Numeric | Schedule) -> Schedule:
+    """The product of schedules and numbers.
+
+    >>> product(0.5, lambda count: 1 / (count + 1))(3)
+    0.125
+    """
+    return lambda count: functools.reduce(operator.mul, (f(count) if callable(f) else f for f in factors))
 
 
 @schedule

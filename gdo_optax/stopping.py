@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.engine.numerics import as_dtype, copy
 from gdo_optax.counting import check_numbers
-from gdo_optax.engine.trees import each, number_dtype
+from gdo_optax.engine.numerics import as_dtype, copy
+from gdo_optax.engine.numerics import number_dtype
+from gdo_optax.engine.trees import each
 
 
 class Stopping(NamedTuple):

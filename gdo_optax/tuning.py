@@ -11,12 +11,12 @@ import numpy as np
 import optax
 from chex import Array, ArrayTree, Numeric
 
+from gdo_optax.counting import Schedule
 from gdo_optax.engine import numerics
-from gdo_optax.engine.combinators import single
-from gdo_optax.optimizers.momentum import sgd
-from gdo_optax.engine.ranges import Range
+from gdo_optax.engine.combinators import part
 from gdo_optax.engine.printing import show
-from gdo_optax.schedules import Schedule
+from gdo_optax.engine.ranges import Range
+from gdo_optax.optimizers.momentum import sgd
 
 
 LEGAL = {
@@ -112,7 +112,8 @@ def range_test(
         raise TypeError(f"range_test: optimizer={show(optimizer)} is no function of the learning rate, such as adam")
     n, first, last, beta, limit = _checked(batches, low, high, smoothing, divergence)
     rates = np.geomspace(first, last, n)
-    tx = single(optimizer(lambda count: jnp.take(jnp.asarray(rates, float), count, mode="clip")))
+    tx = optimizer(lambda count: jnp.take(jnp.asarray(rates, float), count, mode="clip"))
+    part(tx, outermost=True)  # a TypeError where it is no transformation
     train = jax.jit(_training(loss, optax.with_extra_args_support(tx), beta, limit))
     losses, smoothed = train(params, batches, np.arange(1.0, n + 1))
     return RangeTest(jnp.asarray(rates, float), losses, smoothed, *_rules(rates, np.asarray(smoothed, float)))

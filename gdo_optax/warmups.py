@@ -3,10 +3,11 @@
 import jax.numpy as jnp
 from chex import Array, Numeric
 
+from gdo_optax.counting import Schedule, check_numbers, schedule, time_of
 from gdo_optax.engine.numerics import as_dtype
-from gdo_optax.counting import Schedule, check_numbers, time_of
 
 
+@schedule
 def linear_warmup(warmup_steps: Numeric, peak_value: Numeric = 1.0) -> Schedule:
     """Linear warm-up, whose first step is a step: optax's starts from 0.
 
@@ -34,6 +35,7 @@ def linear_warmup(warmup_steps: Numeric, peak_value: Numeric = 1.0) -> Schedule:
     return value
 
 
+@schedule
 def untuned_linear_warmup(b2: Numeric = 0.999, peak_value: Numeric = 1.0) -> Schedule:
     """Untuned linear warm-up: as long as Adam's second moment remembers, 2/(1−b2) steps.
 
@@ -62,6 +64,7 @@ def untuned_linear_warmup(b2: Numeric = 0.999, peak_value: Numeric = 1.0) -> Sch
     return value
 
 
+@schedule
 def untuned_exponential_warmup(b2: Numeric = 0.999, peak_value: Numeric = 1.0) -> Schedule:
     """Untuned exponential warm-up: the peak is approached as fast as Adam's second moment forgets.
 
@@ -90,6 +93,7 @@ def untuned_exponential_warmup(b2: Numeric = 0.999, peak_value: Numeric = 1.0) -
     return value
 
 
+@schedule
 def noam(model_dim: Numeric, warmup_steps: Numeric = 4000, scale: Numeric = 1.0) -> Schedule:
     """Noam: the Transformer's linear warm-up and inverse square root decay.
 

@@ -20,7 +20,7 @@ from jax.sharding import AxisType  # noqa: E402
 from jax.sharding import PartitionSpec as P  # noqa: E402
 
 from gdo_optax.engine.combinators import chain  # noqa: E402
-from gdo_optax.engine.piece import eval_params  # noqa: E402
+from gdo_optax.engine.states import eval_params  # noqa: E402
 from gdo_optax.optimizers.adagrad import adagrad  # noqa: E402
 from gdo_optax.optimizers.adam import adam  # noqa: E402
 from gdo_optax.optimizers.momentum import momentum, nesterov  # noqa: E402

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from gdo_optax.engine.combinators import chain, masked
-from gdo_optax.engine.piece import eval_params
+from gdo_optax.engine.states import eval_params
 from gdo_optax.optimizers.adam import adam
 from gdo_optax.optimizers.lookahead import lookahead
 from gdo_optax.optimizers.momentum import momentum, sgd

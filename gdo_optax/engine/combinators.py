@@ -33,7 +33,7 @@ def chain(*pieces: optax.GradientTransformation) -> Chain:
 
 
 @piece
-def parallel(merge: Callable[..., Array], **branches: Sequence[optax.GradientTransformation]) -> Parallel:
+def parallel(merge: Callable[..., Array], /, **branches: Sequence[optax.GradientTransformation]) -> Parallel:
     """The same input through every branch, a list of pieces; their outputs are merged array by array.
 
     An empty list is the input itself. Later branches may `recall` the output of an earlier one by its name.

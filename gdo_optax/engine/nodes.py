@@ -1,12 +1,12 @@
-"""What a method is, as data: five kinds of nodes. Nothing here computes; the interpreter walks them.
+"""What a method is, as data. Nothing here computes: the interpreter walks the nodes.
 
     Rule       one line of a paper, on one array
     Chain      parts in series
-    Parallel   the same input through every part, and the outputs merged array by array
+    Parallel   the same input through every part; the outputs are merged array by array
     Masked     a part, on some arrays only
     Whole      an update that sees all arrays at once: a norm over the tree, a wrapper, somebody else's transformation
 
-Two nodes with equal keys do the same, up to the values of hyperparameters that are arrays or schedules. They share one
+Nodes with equal keys compute the same, up to the values of hyperparameters that are arrays or schedules: they share one
 compiled program.
 """
 
@@ -24,14 +24,14 @@ import numpy as np
 Path: TypeAlias = tuple[str, ...]
 
 GIVEN = {"p", "t", "age", "path", "key", "measured", "branches"}
-"""What a rule is given if it names it, beside its memory and its input, which come first."""
+"""What the function of a rule is given if it names it, after its memory and its input."""
 
-GIVEN_ONCE = {"count", "t", "age"}
-"""What a `PerStep` is given if it names it, beside its own past, which comes first."""
+GIVEN_PER_STEP = {"count", "t", "age"}
+"""What the function of a `PerStep` is given if it names it, after its own past."""
 
 
 class Same:
-    """A key that equals only a key of the very same object."""
+    """A key that equals only a key of the same object."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -44,33 +44,33 @@ class Same:
 
 
 def key_of(value: Any, depth: int = 0) -> Any:
-    """A hashable key, equal for values that compute the same: functions of the same code that captured the same values.
+    """A hashable key, equal for values that compute the same: functions of the same code that captured equal values.
 
-    This is the one place that decides what is equal. Types count: 1 is neither 1.0 nor True. An array equals itself.
+    This is the one place that decides what computes the same. Types count: 1 is neither 1.0 nor True. Arrays and all
+    else that is not known here are compared by identity.
     """
-    if value is None or isinstance(value, bool | int | str | float | complex | np.dtype):
+    if value is None or isinstance(value, bool | int | str | float | complex):
         return type(value), repr(value) if isinstance(value, float | complex) else value
+    keys = functools.partial(key_of, depth=depth + 1)
     if depth > 16:  # a function that captured itself
         return Same(value)
-    keys = functools.partial(key_of, depth=depth + 1)
     if isinstance(value, tuple | list):
         return type(value), *map(keys, value)
-    if isinstance(value, dict):
-        return dict, *((k, keys(v)) for k, v in value.items())
+    if isinstance(value, Mapping):
+        return Mapping, *((k, keys(v)) for k, v in value.items())
     if isinstance(value, functools.partial):
         return functools.partial, keys(value.func), keys(value.args), keys(value.keywords)
     if isinstance(value, types.FunctionType):
         try:
             captured = [cell.cell_contents for cell in value.__closure__ or ()]
-        except ValueError:  # captured before it has a value
+        except ValueError:  # a variable without a value yet
             return Same(value)
-        module = Same(value.__globals__)
-        return value.__code__, module, keys(captured), keys(value.__defaults__), keys(value.__kwdefaults__)
+        return value.__code__, Same(value.__globals__), keys(captured), keys(value.__defaults__), keys(value.__kwdefaults__)
     return getattr(value, "program_key", Same(value))
 
 
 def is_array(value: Any) -> bool:
-    """Whether a hyperparameter is an array, traced or not: an operand of the program, and no part of it."""
+    """Whether a hyperparameter is an array: an operand of the program, and no part of it."""
     return isinstance(value, jax.Array | np.ndarray | np.generic)
 
 
@@ -83,38 +83,63 @@ def _hyper_key(hyper: Mapping[str, Any]) -> Any:
     return tuple((k, "outside" if is_outside(h) else key_of(h)) for k, h in hyper.items())
 
 
-def _asked(what: str, f: Callable, positional: int, given: set[str], hyper: Mapping[str, Any]) -> tuple[str, ...]:
-    """The given names among f's parameters; raises where f and the hyperparameters do not fit."""
+def _asked(f: Callable, positional: int, given: set[str], hyper: Mapping[str, Any]) -> tuple[str, ...]:
+    """The given names among f's parameters; raises TypeError where f and the hyperparameters do not fit."""
+    if taken := (GIVEN | GIVEN_PER_STEP | {"m", "x"}) & set(hyper):
+        raise TypeError(f"the engine gives {min(taken)!r} to every rule, so no hyperparameter can have this name")
     try:
         parameters = list(inspect.signature(f).parameters.values())[positional:]
     except (TypeError, ValueError):  # some compiled functions have no signature
         return ()
-    if taken := (GIVEN | GIVEN_ONCE | {"m", "x"}) & set(hyper):
-        raise TypeError(f"{what}: {min(taken)!r} is given by the engine and cannot name a hyperparameter")
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return tuple(p.name for p in parameters if p.name in given)
     names = {p.name for p in parameters}
     missing = [p.name for p in parameters if p.default is p.empty and p.name not in given | set(hyper)]
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return tuple(names & given)
     if missing or not set(hyper) <= names:
         odd = f"asks for {missing[0]!r}" if missing else f"does not ask for {min(set(hyper) - names)!r}"
-        raise TypeError(f"{what}: its function {odd}; hyperparameters are {sorted(hyper)}, given are {sorted(given)}")
+        raise TypeError(f"the function of this rule {odd}; it can have {sorted(given)} and {sorted(hyper)}")
     return tuple(p.name for p in parameters if p.name in given)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Node:
-    """What all nodes answer."""
+    """What all nodes answer; `parts` are the nodes inside, by name."""
 
-    parts: Mapping[str, "Node"] = types.MappingProxyType({})
-    leafwise: bool = True  # no array depends on another
-    compiles: bool = True  # nothing in it has to run as Python in each step
-    remembers: bool = False  # it has an entry in the state
+    parts: Mapping[str, "Node"] = dataclasses.field(default_factory=dict)
+    narrow = False
+
+    @functools.cached_property
+    def leafwise(self) -> bool:
+        """Whether no array depends on another."""
+        return not isinstance(self, Whole) and all(part.leafwise for part in self.parts.values())
+
+    @functools.cached_property
+    def compiles(self) -> bool:
+        """Whether nothing in it has to run as Python in each step."""
+        return all(part.compiles for part in self.parts.values())
+
+    @functools.cached_property
+    def remembers(self) -> bool:
+        """Whether it has an entry in the state."""
+        return any(part.remembers for part in self.parts.values())
 
     @functools.cached_property
     def outside(self) -> bool:
-        """Whether any hyperparameter has to be evaluated before the program."""
-        values = [*getattr(self, "hyper", {}).values()]
-        values += [v for h in values if isinstance(h, PerStep) for v in h.hyper.values()]
-        return any(map(is_outside, values)) or any(part.outside for part in self.parts.values())
+        """Whether any hyperparameter is evaluated before the program."""
+        hyper = list(getattr(self, "hyper", {}).values())
+        hyper += [v for h in hyper if isinstance(h, PerStep) for v in h.hyper.values()]
+        return any(map(is_outside, hyper)) or any(part.outside for part in self.parts.values())
+
+    @functools.cached_property
+    def program_key(self) -> Any:
+        """Equal for nodes that compute the same."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return type(self), *(_hyper_key(v) if k == "hyper" else key_of(v) for k, v in fields.items())
+
+    @functools.cached_property
+    def rules(self) -> list[tuple[Path, "Rule"]]:
+        """The rules of a leafwise node, each with its path."""
+        return [(path, node) for path, node in self.walk() if isinstance(node, Rule)]
 
     def walk(self, path: Path = ()) -> Iterator[tuple[Path, "Node"]]:
         """This node and all below it, each with its path: layout, masks and rules are read off this."""
@@ -125,11 +150,7 @@ class Node:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PerStep:
-    """A hyperparameter that is computed once a step, for all arrays: f(…) → value; with an `init`, f(m, …) → (m′, value).
-
-    f asks for what it names: `count` (int32, from 0), `t` and `age` (floats, from 1), and hyperparameters of its own.
-    What it remembers is a number, in a slot of the rule that has the hyperparameter's name, or another, {name: init}.
-    """
+    """A hyperparameter that is computed once a step, for all arrays; see `per_step`."""
 
     f: Callable[..., Any]
     init: float | Mapping[str, float] | None = None
@@ -137,12 +158,7 @@ class PerStep:
     compiles = True
 
     def __post_init__(self) -> None:
-        self.asks  # noqa: B018, which raises where f and the hyperparameters do not fit
-
-    @functools.cached_property
-    def asks(self) -> tuple[str, ...]:
-        """What it is given."""
-        return _asked("per_step", self.f, int(self.init is not None), GIVEN_ONCE, self.hyper)
+        vars(self)["asks"] = _asked(self.f, int(self.init is not None), GIVEN_PER_STEP, self.hyper)
 
     @functools.cached_property
     def program_key(self) -> Any:
@@ -152,13 +168,9 @@ class PerStep:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rule(Node):
-    """One line of a paper, on one array: f(x, …) → y; with an `init`, f(m, x, …) → (m′, y).
+    """One line of a paper, on one array; see `rule`."""
 
-    `init` has for every slot of the memory a number, or a function of the parameter. `measure(x)` is a few numbers,
-    which f is given as `measured`. `real` says what is undefined for complex numbers.
-    """
-
-    f: Callable[..., Any]
+    f: Callable[..., Any] = max
     init: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     measure: Callable[[Any], Any] | None = None
     dtype: Any = None
@@ -166,16 +178,12 @@ class Rule(Node):
     hyper: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.asks  # noqa: B018
-
-    @functools.cached_property
-    def asks(self) -> tuple[str, ...]:
-        """What it is given."""
-        return _asked("rule", self.f, 2 if self.init else 1, GIVEN, {k: v for k, v in self.hyper.items() if k != "seed"})
+        named = {k: v for k, v in self.hyper.items() if k != "seed"}  # which the key is made of
+        vars(self)["asks"] = _asked(self.f, 2 if self.init else 1, GIVEN, named)
 
     @functools.cached_property
     def numbers(self) -> dict[str, tuple[str, float]]:
-        """The hyperparameters that depend on their own past, each with its slot and what is in it at first."""
+        """The hyperparameters that depend on their own past, each with its slot and the slot's first value."""
         inits = {k: h.init for k, h in self.hyper.items() if isinstance(h, PerStep) and h.init is not None}
         return {k: next(iter(i.items())) if isinstance(i, Mapping) else (k, i) for k, i in inits.items()}
 
@@ -185,45 +193,17 @@ class Rule(Node):
         return {*self.init, *(slot for slot, _ in self.numbers.values())}
 
     @functools.cached_property
-    def remembers(self) -> bool:  # type: ignore[override]
+    def remembers(self) -> bool:
+        """Whether it has an entry in the state."""
         return bool(self.slots)
 
-    @functools.cached_property
-    def program_key(self) -> Any:
-        fields = (self.f, dict(self.init), self.measure, None if self.dtype is None else np.dtype(self.dtype), self.real)
-        return Rule, *map(key_of, fields), _hyper_key(self.hyper)
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Joined(Node):
-    """A node with parts."""
-
-    parts: Mapping[str, Node] = dataclasses.field(default_factory=dict)
-
-    @functools.cached_property
-    def leafwise(self) -> bool:  # type: ignore[override]
-        return all(part.leafwise for part in self.parts.values())
-
-    @functools.cached_property
-    def compiles(self) -> bool:  # type: ignore[override]
-        return all(part.compiles for part in self.parts.values())
-
-    @functools.cached_property
-    def remembers(self) -> bool:  # type: ignore[override]
-        return any(part.remembers for part in self.parts.values())
-
-    @functools.cached_property
-    def program_key(self) -> Any:
-        own = [key_of(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "parts"]
-        return type(self), *own, *((name, part.program_key) for name, part in self.parts.items())
-
-
-class Chain(Joined):
+class Chain(Node):
     """Parts in series; none is the identity."""
 
     @functools.cached_property
     def segments(self) -> list[tuple[str | None, Node]]:
-        """The parts, neighbours that are leafwise joined to one chain, which has no name."""
+        """The parts; neighbours that are leafwise are one chain, without a name."""
         out: list[tuple[str | None, Node]] = []
         for name, part in self.parts.items():
             if not part.leafwise:
@@ -236,35 +216,29 @@ class Chain(Joined):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Parallel(Joined):
-    """The same input through every part; `merge` takes what they return for an array."""
+class Parallel(Node):
+    """The same input through every part; `merge` takes their outputs for one array."""
 
     merge: Callable[..., Any] = max
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Masked(Joined):
+class Masked(Node):
     """A part, for the arrays that the mask selects; other arrays pass through."""
 
     mask: Any = True
 
-    @functools.cached_property
-    def program_key(self) -> Any:
-        leaves, structure = jax.tree.flatten(self.mask)
-        mask = key_of(self.mask) if callable(self.mask) else (structure, key_of(leaves))
-        return Masked, mask, *((name, part.program_key) for name, part in self.parts.items())
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Whole(Joined):
+class Whole(Node):
     """An update that sees all arrays at once: update(x, state, params, now, **hyper) → (y, state).
 
-    `init(params, **states of the parts)` returns the state, a dict; without an `init` nothing but the parts is
-    remembered. The update runs a part by `now.run(name, …)`. `clocked` parts run less often than this node, so each has
-    a clock of its own. `reads` names the extra arguments of the update; None is unknown, as it is of a foreign
-    transformation. A `narrow` update sees arrays in the dtypes they come in; it cannot stand inside others. `compiled`
-    says that the update may be compiled. `communicates` and `stacked` tell wrappers that the update meets other
-    workers, and that it takes the gradients of several tasks.
+    `init(params, **states of the parts)` returns the state, a dict; without an `init` only the parts are remembered.
+    The update runs a part by `now.run(name, …)`. If the update runs its parts less often than it is run, they are
+    `clocked`: each has a clock of its own. `reads` names the extra arguments that it needs; None is unknown. A `narrow`
+    update gets arrays in their own dtypes, so nothing but another narrow node may stand around it. `compiled=False`
+    runs the update as Python where nothing else compiles it. `communicates` and `stacked` tell wrappers that the update
+    meets other workers, and that it takes the stacked gradients of several tasks.
     """
 
     init: Callable[..., Any] | None = None
@@ -277,35 +251,39 @@ class Whole(Joined):
     communicates: bool = False
     stacked: bool = False
     hyper: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    leafwise = False  # type: ignore[assignment]
 
     @functools.cached_property
-    def compiles(self) -> bool:  # type: ignore[override]
+    def compiles(self) -> bool:
+        """Whether nothing in it has to run as Python in each step."""
         return self.compiled and self.reads == () and all(part.compiles for part in self.parts.values())
 
     @functools.cached_property
-    def remembers(self) -> bool:  # type: ignore[override]
+    def remembers(self) -> bool:
+        """Whether it has an entry in the state."""
         return self.init is not None or any(part.remembers for part in self.parts.values())
-
-    @functools.cached_property
-    def program_key(self) -> Any:
-        fields = (f for f in dataclasses.fields(self) if f.name not in ("parts", "hyper"))
-        own = [key_of(getattr(self, f.name)) for f in fields]
-        return Whole, *own, _hyper_key(self.hyper), *((k, part.program_key) for k, part in self.parts.items())
 
 
 def rule(
     f: Callable[..., Any],
+    /,
     init: Any = None,
     measure: Callable[[Any], Any] | None = None,
     dtype: Any = None,
     real: str | None = None,
     **hyper: Any,
 ) -> Rule:
-    """A `Rule`. One that has a single memory, of an `init` that is no dict, has it as an array in place of a dict.
+    """One line of a paper, as a function of one array that asks for what it names.
 
-    Hyperparameters are numbers, arrays, schedules count ↦ value (from 0), or made by `per_step`. The function gets them
-    by name; arrays come in the precision of x. The memory is kept in at least float32, or in `dtype`.
+        f(x, …) → y             without an `init`
+        f(m, x, …) → (m′, y)    with one
+
+    After memory and input, f may name `p` (the parameter), `t` (the step, 1, 2, …), `age` (steps since the memory
+    began), `path`, `key` (random, made from the hyperparameter `seed`), `measured`, `branches`, and hyperparameters:
+    numbers, arrays, schedules count ↦ value, or `per_step` ones. Arrays arrive in the precision of x.
+
+    `init` is a number, a function of the parameter, or a dict of these, one for each slot of a memory that is then a
+    dict. A memory is kept in at least float32, or in `dtype`. `measure(x)` is a few numbers such as a norm, which f gets
+    as `measured`. `real` names what is undefined for complex numbers, which `init` then refuses.
 
     >>> import jax.numpy as jnp
     >>> from gdo_optax import piece, rule
@@ -317,11 +295,14 @@ def rule(
     Array([2.], dtype=float32)
     """
     slots = {} if init is None else init if isinstance(init, dict) else {"memory": init}
-    return Rule(f, slots, measure, dtype, real, hyper)
+    return Rule({}, f, slots, measure, None if dtype is None else np.dtype(dtype), real, hyper)
 
 
-def per_step(f: Callable[..., Any], init: float | Mapping[str, float] | None = None, **hyper: Any) -> PerStep:
-    """A hyperparameter that is computed once a step from the time and its own past; see `PerStep`.
+def per_step(f: Callable[..., Any], /, init: float | Mapping[str, float] | None = None, **hyper: Any) -> PerStep:
+    """A hyperparameter that is computed once a step, for all arrays: f(…) → value; with an `init`, f(m, …) → (m′, value).
+
+    f may name `count` (from 0), `t` and `age` (from 1), and hyperparameters of its own. Its memory is one number, in a
+    slot of the rule that has the hyperparameter's name, or another: `init={"weight": 0.0}`.
 
     >>> import jax.numpy as jnp
     >>> from gdo_optax import piece, rule

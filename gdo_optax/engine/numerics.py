@@ -23,6 +23,11 @@ def wide_dtype(x: Array) -> jnp.dtype:
     narrow = not jnp.issubdtype(dtype, jnp.inexact) or jnp.finfo(dtype).bits < 32
     return jnp.dtype(jnp.float32) if narrow else dtype
 
+def number_dtype(tree: Any) -> Any:
+    """Of a number that belongs to no array: double precision where any array has it."""
+    double = any(wide_dtype(p) in (jnp.float64, jnp.complex128) for p in jax.tree.leaves(tree))
+    return jnp.float64 if double else jnp.float32
+
 
 def capped(v: Array) -> Array:
     """v ≥ 0, at most a quarter of the largest finite number; a NaN stays a NaN.

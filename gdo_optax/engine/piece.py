@@ -10,10 +10,10 @@ import optax
 from chex import Array, ArrayTree, Numeric
 
 from gdo_optax.engine import ranges
-from gdo_optax.engine.interpreter import advance, start
-from gdo_optax.engine.nodes import Node, Same, key_of
+from gdo_optax.engine.interpreter import advance
+from gdo_optax.engine.nodes import Node, PerStep, Same, key_of
 from gdo_optax.engine.printing import Call, recipe
-from gdo_optax.engine.trees import displaced, replaced
+from gdo_optax.engine.states import start
 
 
 P = ParamSpec("P")
@@ -138,7 +138,7 @@ def piece(maker: Callable[P, Any]) -> Callable[P, Piece]:
     def make(*args: P.args, **kwargs: P.kwargs) -> Piece:
         given: Mapping[str, Any] = ranges.bind(name, signature, args, kwargs)
         if maker.__module__.startswith("gdo_optax."):  # elsewhere a name may mean something else
-            ranges.check(name, given)
+            ranges.check(name, {k: v for k, v in given.items() if not isinstance(v, PerStep)})
         made = maker(*args, **kwargs)
         node = made.node if isinstance(made, Piece) else made
         if not isinstance(node, Node):
@@ -146,43 +146,3 @@ def piece(maker: Callable[P, Any]) -> Callable[P, Piece]:
         return Piece(node, Call(name, (*((None, v) for v in args), *kwargs.items())), make)
 
     return make
-
-
-def node_of(transformation: Any) -> Node | None:
-    """The node of a piece; None for a foreign transformation."""
-    return transformation.node if isinstance(transformation, Piece) else None
-
-
-EVAL_WEIGHTS, EVAL_DISPLACEMENT = "eval_weights", "eval_displacement"
-"""The slots of second weights, and of how far they are from the parameters; no parameter may have these names."""
-
-
-def eval_params(state: Any, params: ArrayTree) -> ArrayTree:
-    """The weights to evaluate with: slow or averaged ones where the optimizer's state holds any, else `params`.
-
-    Where second weights are nested (a Lookahead of a Lookahead) the outermost are returned. A masked parameter is
-    returned as it is. The weights have the dtypes of `params`.
-
-    >>> import jax.numpy as jnp
-    >>> from gdo_optax import lookahead, sgd
-    >>> params = jnp.ones(1)
-    >>> eval_params(lookahead(sgd(0.1)).init(params), params), eval_params(sgd(0.1).init(params), params)
-    (Array([1.], dtype=float32), Array([1.], dtype=float32))
-    """
-    found, plain = _second_weights(state, ()), params
-    for _, kind, tree in sorted(found, key=lambda one: -len(one[0])):
-        params = replaced(params, by=tree if kind == EVAL_WEIGHTS else displaced(plain, tree))
-    return params
-
-
-def _second_weights(state: Any, path: tuple) -> list[tuple[tuple, str, Any]]:
-    """The second weights in a state, each with its path."""
-    if isinstance(state, Mapping):
-        items = list(state.items())
-    elif isinstance(state, list | tuple):
-        items = list(zip(getattr(state, "_fields", range(len(state))), state, strict=True))
-    else:
-        items = list(vars(state).items()) if hasattr(state, "__dict__") and not hasattr(state, "dtype") else []
-    found = [((*path, k), k, v) for k, v in items if k in (EVAL_WEIGHTS, EVAL_DISPLACEMENT)]
-    inside = [one for k, v in items if k not in (EVAL_WEIGHTS, EVAL_DISPLACEMENT) for one in _second_weights(v, (*path, k))]
-    return found + inside

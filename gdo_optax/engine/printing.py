@@ -47,7 +47,7 @@ def show(value: Any) -> str:
     if isinstance(value, jax.Array):
         return f"<traced {value.dtype}>"
     if isinstance(getattr(value, "call", None), Call):
-        return str(value.call)
+        return repr(value)
     if callable(value) and not isinstance(value, type):
         scope, local, _ = getattr(value, "__qualname__", "").partition(".<locals>")
         return f"{scope}(…)" if local else getattr(value, "__name__", type(value).__name__)

@@ -1,7 +1,6 @@
 """The walk over trees of arrays: what stands beside a leaf, what passes through, and which dtype it is computed in."""
 
 import contextlib
-import functools
 import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -12,8 +11,7 @@ import numpy as np
 import optax
 from chex import ArrayTree
 
-from gdo_optax.engine.numerics import norm, wide_dtype
-from gdo_optax.engine.xla import total
+from gdo_optax.engine.numerics import wide_dtype
 from gdo_optax.rows import Rows
 
 
@@ -35,14 +33,6 @@ def is_complex(x: Any) -> bool:
     return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, np.complexfloating)
 
 
-def magnitudes(tree: ArrayTree) -> ArrayTree:
-    """The tree with |x| in place of every complex x."""
-
-    def of(x: Any) -> Any:
-        return jax.eval_shape(jnp.abs, x) if isinstance(x, jax.ShapeDtypeStruct) else jnp.abs(x)
-
-    return jax.tree.map(lambda x: of(x) if is_complex(x) else x, tree)
-
 
 def columns(tree: ArrayTree, *beside: ArrayTree, rows: bool = False) -> tuple[Any, list[tuple]]:
     """The structure of `tree`, and its leaves, each with its counterparts in the trees `beside` it."""
@@ -59,18 +49,16 @@ def columns(tree: ArrayTree, *beside: ArrayTree, rows: bool = False) -> tuple[An
         raise ValueError(f"parameters and state must have the structure of the gradients: {why}") from None
 
 
-def check_fits(tree: ArrayTree, rows: list[tuple], inits: list[Any], paired: bool) -> None:
-    """Raises where an array does not have the shape of its parameter, or its memories not those that `inits` make."""
-    for i, (x, *parts) in enumerate(rows):
-        if absent(x):
-            continue
-        memories, p = parts[: len(inits)], parts[len(inits)] if paired else x
-        if jnp.shape(p) == x.shape and all(map(functools.partial(_fits, x), memories, inits)):
-            continue
-        name = path_name(jax.tree.leaves_with_path(tree, is_leaf=absent)[i][0])
-        other = "has no array" if absent(p) else f"has the shape {jnp.shape(p)}"
-        whose = f"the parameter {other}" if absent(p) or jnp.shape(p) != x.shape else "the state was made for another"
-        raise ValueError(f"the gradient of {name!r} has the shape {x.shape}, but {whose}")
+
+
+def check_fits(x: Any, p: Any, memories: tuple, inits: list[Any], paired: bool, name: Callable[[], str]) -> None:
+    """Raises where an array has another shape than its parameter, or its memories another than `inits` make."""
+    same = not paired or jnp.shape(p) == x.shape
+    if same and all(init is None or _fits(x, m, init) for m, init in zip(memories, inits, strict=True)):
+        return
+    other = "has no array" if absent(p) else f"has the shape {jnp.shape(p)}"
+    whose = "the state was made for another" if same else f"the parameter {other}"
+    raise ValueError(f"the gradient of {name()!r} has the shape {x.shape}, but {whose}")
 
 
 def _fits(x: Any, memory: Any, init: Any) -> bool:
@@ -171,8 +159,7 @@ def selected(mask: Mask, tree: ArrayTree) -> ArrayTree:
     """The tree with None where the mask, a tree of booleans, a prefix of one or a function, is False."""
     if not jax.tree.leaves(tree):
         return tree
-    parts = jax.tree.map(lambda m, x: x if m else jax.tree.map(lambda _: None, x), _mask_of(mask, tree), tree)
-    return parts
+    return jax.tree.map(lambda m, x: x if m else jax.tree.map(lambda _: None, x), _mask_of(mask, tree), tree)
 
 
 def overlaid(mask: Mask, tree: ArrayTree, below: ArrayTree) -> ArrayTree:
@@ -213,58 +200,16 @@ def inverted(mask: Mask) -> Mask:
     return lambda tree: jax.tree.map(lambda m: not m, _mask_of(mask, tree))
 
 
-def all_finite(tree: ArrayTree) -> Any:
-    """Whether no array holds an infinity or a NaN, as one boolean array."""
-    def spoils(x: Any) -> Any:
-        return total(x - x) != 0  # a boolean for each element would be materialized
-
-    spoilt = jax.tree.leaves(each(spoils, tree))
-    # counted: XLA on a CPU would write what `all` does out again for every array that depends on it
-    return jnp.sum(jnp.array(spoilt or [False]).astype(jnp.float32)) == 0
 
 
-def number_dtype(tree: ArrayTree) -> Any:
-    """Of a number that belongs to no array: double precision where any array has it."""
-    double = any(wide_dtype(p) in (jnp.float64, jnp.complex128) for p in jax.tree.leaves(tree))
-    return jnp.float64 if double else jnp.float32
 
 
-def global_norm(tree: ArrayTree) -> Any:
-    """‖x‖₂ over all elements of all arrays together, in the dtype of the widest; finite for finite arrays."""
-    norms = jax.tree.leaves(each(norm, tree))
-    dtype = number_dtype(norms)
-    return norm(jnp.stack([n.astype(dtype) for n in norms] or [jnp.zeros((), dtype)]))
 
-
-def slots_of(init: Callable) -> tuple[list[bool], Any]:
-    """Which parts of a foreign state are trees like the parameters, and the structure that the parts are in.
-
-    optax's own stand-in for a tree of parameters, a node without leaves, shows where they go.
-    """
-    seen: list[Any] = []
-
-    def spy(params: Any) -> tuple:
-        seen.append(params)
-        return ()
-
-    optax.tree_map_params(spy, lambda x: x, ())
-    outer: Any
-    marks, outer = jax.tree.flatten(init(seen[0]), is_leaf=lambda x: isinstance(x, type(seen[0])))
-    return [isinstance(mark, type(seen[0])) for mark in marks], outer
-
-
-def map_foreign(init: Callable, f: Callable, tree: ArrayTree, state: Any, *others: Any) -> Any:
-    """A foreign state with f(leaf of `tree`, its counterparts in the states …) for all that is like the parameters."""
-    own, outer = slots_of(init)
-    structure: Any = jax.tree.structure(tree, is_leaf=absent)
-
-    def slot(here: bool, *parts: Any) -> Any:
-        if not here:
-            return parts[0]
-        rows = zip(jax.tree.leaves(tree, is_leaf=absent), *map(structure.flatten_up_to, parts), strict=True)
-        return structure.unflatten([row[1] if absent(row[0]) else f(*row) for row in rows])
-
-    return outer.unflatten(map(slot, own, *map(outer.flatten_up_to, (state, *others))))
+def map_like(f: Callable, tree: ArrayTree, *others: ArrayTree) -> ArrayTree:
+    """f(leaf of `tree`, its counterparts …); where the leaf is absent, the first counterpart as it is."""
+    leaves, structure = jax.tree.flatten(tree, is_leaf=absent)
+    rows = zip(leaves, *map(structure.flatten_up_to, others), strict=True)
+    return structure.unflatten([row[1] if absent(row[0]) or absent(row[1]) else f(*row) for row in rows])
 
 
 def path_name(path: tuple) -> str:

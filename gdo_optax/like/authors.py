@@ -4,9 +4,11 @@ import jax.numpy as jnp
 import optax
 from chex import Array, Numeric
 
-from gdo_optax.engine.numerics import sma_length
+from gdo_optax.counting import Schedule, schedule, time_of
 from gdo_optax.engine.combinators import adaptive, chain, parallel
+from gdo_optax.engine.numerics import as_dtype, sma_length
 from gdo_optax.engine.piece import Hyperparameter, Piece, piece
+from gdo_optax.engine.trees import Mask
 from gdo_optax.optimizers import lookahead as _lookahead
 from gdo_optax.optimizers.bounded import adabound, adaboundw, amsbound
 from gdo_optax.optimizers.factored import adafactor
@@ -16,7 +18,6 @@ from gdo_optax.pieces.moments import ema
 from gdo_optax.pieces.scales import inverse_root, scale, scale_by_learning_rate, square
 from gdo_optax.pieces.weights import add_decayed_weights
 from gdo_optax.schedules import ahead, complement, corrected_decay
-from gdo_optax.engine.trees import Mask
 
 
 SAME = (adafactor, adabound, adaboundw, amsbound, ranger)
@@ -62,11 +63,6 @@ def radam(
     >>> radam(0.1)
     like.authors.radam(0.1)
     """
-
-    def decay(count: Array) -> Array:
-        rho, _ = sma_length(optax.safe_increment(count).astype(float), b2)
-        return weight_decay * (rho >= 5).astype(rho.dtype)
-
     return chain(
         adaptive(
             direction=[ema(b1), bias_correction(b1)],  # m̂ₜ
@@ -78,9 +74,20 @@ def radam(
                 rectify(b2, otherwise=0),  # ·rₜ, or 0
             ],
         ),
-        add_decayed_weights(decay, mask),
+        add_decayed_weights(_decay_once_rectified(weight_decay, b2), mask),
         scale_by_learning_rate(learning_rate),
     )
+
+
+@schedule
+def _decay_once_rectified(weight_decay: Numeric, b2: Numeric) -> Schedule:
+    """The decay where ρₜ ≥ 5, else 0."""
+
+    def decay(count: Array) -> Array:
+        rho, _ = sma_length(time_of(count), b2)
+        return as_dtype(weight_decay, rho.dtype) * (rho >= 5).astype(rho.dtype)
+
+    return decay
 
 
 @piece

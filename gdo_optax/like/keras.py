@@ -1,31 +1,32 @@
 """Keras 3: ε of 1e-7, corrections in the rate, rates inside velocities, and its own Nadam, Adafactor and LAMB."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from chex import Array, Numeric
 
-from gdo_optax.engine.numerics import norm
 from gdo_optax.engine.combinators import adaptive, chain
+from gdo_optax.engine.nodes import Rule, rule
+from gdo_optax.engine.numerics import norm
 from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.like import paper as _paper
 from gdo_optax.like import torch as _torch
-from gdo_optax.makers import paired
+from gdo_optax.like.torch import scale_by_capped_rate
 from gdo_optax.optimizers import adagrad as _adagrad
-from gdo_optax.optimizers import factored as _factored
 from gdo_optax.optimizers.momentum import sgd
 from gdo_optax.pieces.clocks import bias_correction
 from gdo_optax.pieces.composite import scale_by_adam, scale_by_rms
+from gdo_optax.pieces.factored import scale_by_factored_rms
 from gdo_optax.pieces.moments import decayed_max, ema, running_max, total
 from gdo_optax.pieces.scales import (
     absolute,
     add_constant,
+    clip_by_block_rms,
     inverse_root,
     reciprocal,
+    scale,
     scale_by_learning_rate,
     square,
 )
-from gdo_optax.pieces.weights import add_decayed_weights
+from gdo_optax.pieces.weights import add_decayed_weights, scale_by_parameter_rms
 
 
 SAME = (sgd,)
@@ -190,12 +191,13 @@ def adafactor(
     >>> adafactor(0.1)
     like.keras.adafactor(0.1)
     """
-
-    def capped(count: Array) -> Any:
-        rate = learning_rate(count) if callable(learning_rate) else learning_rate
-        return jnp.minimum(rate, 1 / jnp.sqrt(jnp.asarray(count, float) + 1))
-
-    return _factored.adafactor(capped, decay_rate, eps, clipping_threshold, min_parameter_scale)
+    return chain(
+        scale_by_factored_rms(decay_rate, eps),  # Uₜ
+        clip_by_block_rms(clipping_threshold),
+        scale_by_parameter_rms(min_parameter_scale),
+        scale_by_capped_rate(learning_rate),  # ·min(αₜ, 1/√t)
+        scale(-1.0),
+    )
 
 
 @piece
@@ -211,11 +213,20 @@ def lamb(
     >>> lamb(0.1)
     like.keras.lamb(0.1)
     """
+    return chain(
+        scale_by_adam(b1, b2, eps),  # uₜ
+        _step_from_decayed(learning_rate, weight_decay),  # θ′ − α·‖θ′‖/‖uₜ‖·uₜ − θₜ₋₁
+    )
 
-    def decayed(x: Array, p: Array, rate: Numeric, decay: Numeric) -> Array:
-        left = (1 - rate * decay) * p
-        of_p, of_x = norm(left), norm(x)
-        ratio = jnp.where((of_p == 0) | (of_x == 0), 1, of_p / jnp.where(of_x == 0, 1, of_x))
-        return left - rate * ratio * x - p
 
-    return chain(scale_by_adam(b1, b2, eps), paired(decayed, rate=learning_rate, decay=weight_decay))
+@piece
+def _step_from_decayed(learning_rate: Hyperparameter, weight_decay: Numeric) -> Rule:
+    """u ↦ θ′ − α·‖θ′‖/‖u‖·u − θ, θ′ = (1 − α·λ)·θ: the trust ratio is that of the decayed weights."""
+
+    def step(u: Array, p: Array, learning_rate: Numeric, weight_decay: Numeric) -> Array:
+        left = (1 - learning_rate * weight_decay) * p
+        of_p, of_u = norm(left), norm(u)
+        ratio = jnp.where((of_p == 0) | (of_u == 0), 1, of_p / jnp.where(of_u == 0, 1, of_u))
+        return left - learning_rate * ratio * u - p
+
+    return rule(step, learning_rate=learning_rate, weight_decay=weight_decay)

@@ -1,11 +1,12 @@
 """optax 0.2.8: its defaults, its ε inside the root, and its own Nadam, AMSGrad, Adafactor and LARS."""
 
 import jax.numpy as jnp
-from chex import Numeric
+from chex import Array, Numeric
 
 from gdo_optax.engine.combinators import adaptive, chain
+from gdo_optax.engine.nodes import Rule, rule
 from gdo_optax.engine.piece import Hyperparameter, Piece, piece
-from gdo_optax.makers import pointwise
+from gdo_optax.engine.trees import Mask
 from gdo_optax.optimizers import adagrad as _adagrad
 from gdo_optax.optimizers import factored as _factored
 from gdo_optax.optimizers import layerwise as _layerwise
@@ -20,7 +21,6 @@ from gdo_optax.pieces.composite import look_ahead, nesterov_ema, scale_by_rms
 from gdo_optax.pieces.moments import ema, running_max, total, trace, variance
 from gdo_optax.pieces.scales import inverse_root, scale_by_learning_rate, square
 from gdo_optax.pieces.weights import add_decayed_weights, scale_to_parameter_norm
-from gdo_optax.engine.trees import Mask
 
 
 SAME = (sgd, momentum, nesterov, adam, adamax, adamw, radam, lookahead)
@@ -51,14 +51,20 @@ def adagrad(
     >>> adagrad(0.1)
     like.optax.adagrad(0.1)
     """
-
-    def inverse(v: Numeric, eps: Numeric) -> Numeric:
-        return jnp.where(v > 0, 1 / jnp.sqrt(jnp.where(v > 0, v + eps, 1)), 0)
-
     return chain(
-        adaptive(direction=[], scale=[square(), total(initial_accumulator_value), pointwise(inverse, eps=eps)]),
+        adaptive(direction=[], scale=[square(), total(initial_accumulator_value), _inverse_root_of_sum(eps)]),
         scale_by_learning_rate(learning_rate),
     )
+
+
+@piece
+def _inverse_root_of_sum(eps: Numeric) -> Rule:
+    """v ↦ 1/√(v + ε), and 0 where v is 0."""
+
+    def inverse(v: Array, eps: Numeric) -> Array:
+        return jnp.where(v > 0, 1 / jnp.sqrt(jnp.where(v > 0, v + eps, 1)), 0)
+
+    return rule(inverse, eps=eps)
 
 
 @piece

@@ -1,9 +1,10 @@
 """The papers to the letter, where our default follows their authors' code, or what has become usual."""
 
-from chex import Array, Numeric
+from chex import Numeric
 
 from gdo_optax.engine.combinators import adaptive, chain
 from gdo_optax.engine.piece import Hyperparameter, Piece, piece
+from gdo_optax.engine.trees import Mask
 from gdo_optax.optimizers.adagrad import adadelta, adagrad, adagrad_full_matrix
 from gdo_optax.optimizers.adam import qhadam
 from gdo_optax.optimizers.convergent import adamnc
@@ -33,8 +34,7 @@ from gdo_optax.pieces.scales import (
     square,
 )
 from gdo_optax.pieces.weights import add_decayed_weights, trust_ratio
-from gdo_optax.schedules import inverse_sqrt_decay, nadam_momentum
-from gdo_optax.engine.trees import Mask
+from gdo_optax.schedules import inverse_sqrt_decay, nadam_momentum, product
 from gdo_optax.wrappers.accumulation import accumulate
 from gdo_optax.wrappers.layers import layerwise
 from gdo_optax.wrappers.rows import lazy
@@ -232,15 +232,11 @@ def sgdw(
     >>> sgdw(0.1)
     like.paper.sgdw(0.1)
     """
-
-    def decay(count: Array) -> Numeric:
-        return _at(schedule, count) * _at(weight_decay, count)
-
     return chain(
         scale(learning_rate),  # α·gₜ
         scale(schedule),  # ηₜ·α·gₜ
         trace(momentum),  # mₜ
-        add_decayed_weights(decay, mask),  # + ηₜ·λ·θₜ₋₁
+        add_decayed_weights(product(schedule, weight_decay), mask),  # + ηₜ·λ·θₜ₋₁
         scale(-1.0),
     )
 
@@ -327,7 +323,3 @@ def radam(learning_rate: Hyperparameter = 1e-3, b1: Hyperparameter = 0.9, b2: Nu
         ),
         scale_by_learning_rate(learning_rate),
     )
-
-
-def _at(value: Hyperparameter, count: Array) -> Numeric:
-    return value(count) if callable(value) else value

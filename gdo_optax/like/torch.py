@@ -3,13 +3,13 @@
 from typing import Any
 
 import jax.numpy as jnp
-import optax
 from chex import Array, Numeric
 
-from gdo_optax.engine.numerics import mean
+from gdo_optax.counting import Schedule, schedule
 from gdo_optax.engine.combinators import adaptive, chain, parallel
+from gdo_optax.engine.nodes import Rule, per_step, rule
+from gdo_optax.engine.numerics import as_dtype, mean
 from gdo_optax.engine.piece import Hyperparameter, Piece, piece
-from gdo_optax.makers import recurrent
 from gdo_optax.optimizers import adagrad as _adagrad
 from gdo_optax.optimizers import adam as _adam
 from gdo_optax.optimizers import convergent as _convergent
@@ -101,12 +101,19 @@ def adagrad(
     >>> adagrad(0.1)
     like.torch.adagrad(0.1)
     """
-
-    def falling(count: Array) -> Array:
-        return 1 / (1 + jnp.asarray(count, float) * learning_rate_decay)
-
     ours = _adagrad.adagrad(learning_rate, initial_accumulator_value, eps)
-    return _penalized(weight_decay, chain(ours, scale(falling)))
+    return _penalized(weight_decay, chain(ours, scale(_hyperbolic_decay(learning_rate_decay))))
+
+
+@schedule
+def _hyperbolic_decay(learning_rate_decay: Numeric) -> Schedule:
+    """1/(1 + count·decay)."""
+
+    def decayed(count: Array) -> Array:
+        elapsed = jnp.asarray(count, float)
+        return 1 / (1 + elapsed * as_dtype(learning_rate_decay, elapsed.dtype))
+
+    return decayed
 
 
 @piece
@@ -314,42 +321,54 @@ def adafactor(
     >>> adafactor(0.1)
     like.torch.adafactor(0.1)
     """
-
-    def rate(count: Array) -> Any:
-        return learning_rate(count) if callable(learning_rate) else learning_rate
-
-    def relative(count: Array) -> Array:
-        return jnp.minimum(rate(count), 1 / jnp.sqrt(jnp.asarray(count, float) + 1))
-
     step = chain(
         adaptive(direction=[], scale=[square(), _bounded_factors(decay_rate, eps)]),  # Uₜ
         clip_by_block_rms(clipping_threshold),
         scale_by_parameter_rms(min_parameter_scale),
-        scale(relative),  # ·ρₜ
+        scale_by_capped_rate(learning_rate),  # ·ρₜ
     )
-    decay = [parameters(), scale(weight_decay), scale(rate)]
+    decay = [parameters(), scale(weight_decay), scale(learning_rate)]
     return chain(parallel(jnp.add, step=[step], decay=decay), scale(-1.0))
 
 
 @piece
-def _bounded_factors(decay_rate: Numeric, eps: Numeric | None) -> Piece:
+def scale_by_capped_rate(learning_rate: Hyperparameter) -> Rule:
+    """x ↦ min(αₜ, 1/√t)·x: a rate that caps the relative step of Adafactor.
+
+    >>> tx = scale_by_capped_rate(2.0)
+    >>> tx.update(jnp.array([3.0]), tx.init(None))[0]
+    Array([3.], dtype=float32)
+    """
+
+    def capped(count: Array, learning_rate: Numeric) -> Array:
+        relative = 1 / jnp.sqrt(count.astype(float) + 1)
+        return jnp.minimum(as_dtype(learning_rate, relative.dtype), relative)
+
+    return rule(lambda x, rate: rate * x, rate=per_step(capped, learning_rate=learning_rate))
+
+
+@piece
+def _bounded_factors(decay_rate: Numeric, eps: Numeric | None) -> Rule:
     """g² ↦ 1/√max(V, ε²), V = R·C / max(mean R, ε)."""
 
-    def initial(zeros: Array) -> Any:
-        return {"row": jnp.sum(zeros, -1), "col": jnp.sum(zeros, -2)} if zeros.ndim > 1 else zeros
-
-    def rule(m: Any, x: Array, t: Array, decay_rate: Numeric) -> tuple[Any, Array]:
+    def scaled(m: dict[str, Any], x: Array, share: Array, eps: Numeric | None = None) -> tuple[dict[str, Any], Array]:
         least = jnp.finfo(x.dtype).eps.item() if eps is None else eps
-        share = t**-decay_rate
 
         def averaged(m: Array, x: Array) -> Array:
             return m + share * (x - m)
 
         if x.ndim < 2:
-            m = averaged(m, x)
-            return m, 1 / jnp.maximum(jnp.sqrt(m), least)
+            whole = averaged(m["whole"], x)
+            return m | {"whole": whole}, 1 / jnp.maximum(jnp.sqrt(whole), least)
         row, col = averaged(m["row"], mean(x, -1)), averaged(m["col"], mean(x, -2))
         ratio = row / jnp.maximum(mean(row, -1, keepdims=True), least)
-        return {"row": row, "col": col}, 1 / jnp.maximum(jnp.sqrt(ratio[..., :, None] * col[..., None, :]), least)
+        scale = 1 / jnp.maximum(jnp.sqrt(ratio[..., :, None] * col[..., None, :]), least)
+        return m | {"row": row, "col": col}, scale
 
-    return recurrent(rule, initial, t=optax.safe_increment, decay_rate=decay_rate)
+    slots = {
+        "row": lambda p: jnp.sum(jnp.zeros_like(p), -1) if p.ndim > 1 else None,
+        "col": lambda p: jnp.sum(jnp.zeros_like(p), -2) if p.ndim > 1 else None,
+        "whole": lambda p: jnp.zeros_like(p) if p.ndim < 2 else None,
+    }
+    share = per_step(lambda age, decay_rate: age ** -as_dtype(decay_rate, age.dtype), decay_rate=decay_rate)
+    return rule(scaled, init=slots, share=share, **({} if eps is None else {"eps": eps}))

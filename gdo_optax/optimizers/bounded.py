@@ -4,12 +4,12 @@ from chex import Numeric
 
 from gdo_optax.engine.combinators import adaptive, chain
 from gdo_optax.engine.piece import Hyperparameter, Piece, piece
+from gdo_optax.engine.trees import Mask
 from gdo_optax.pieces.bounds import clip_by_bounds, following
 from gdo_optax.pieces.clocks import bias_correction
 from gdo_optax.pieces.moments import ema, running_max
 from gdo_optax.pieces.scales import inverse_root, scale, square
 from gdo_optax.pieces.weights import add_decayed_weights
-from gdo_optax.engine.trees import Mask
 
 
 @piece

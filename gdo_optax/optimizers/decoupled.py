@@ -4,12 +4,13 @@ from chex import Numeric
 
 from gdo_optax.engine.combinators import chain
 from gdo_optax.engine.piece import Hyperparameter, Piece, piece
+from gdo_optax.engine.trees import Mask
 from gdo_optax.pieces.composite import scale_by_adam
 from gdo_optax.pieces.moments import trace
 from gdo_optax.pieces.scales import scale, scale_by_learning_rate
 from gdo_optax.pieces.weights import add_decayed_weights
 from gdo_optax.restarts import restarting_weight_decay, warm_restarts
-from gdo_optax.engine.trees import Mask
+from gdo_optax.schedules import product
 
 
 @piece
@@ -185,6 +186,6 @@ def sgdwr(
         scale(learning_rate),  # α·gₜ
         scale(restarts),  # ·ηₜ
         trace(momentum),  # mₜ
-        add_decayed_weights(lambda count: restarts(count) * decay(count), mask),  # + ηₜ·λᵢ·θₜ₋₁
+        add_decayed_weights(product(restarts, decay), mask),  # + ηₜ·λᵢ·θₜ₋₁
         scale(-1.0),
     )

@@ -6,10 +6,10 @@ from chex import Numeric
 
 from gdo_optax.engine.combinators import chain
 from gdo_optax.engine.piece import Hyperparameter, Piece, piece
+from gdo_optax.engine.trees import Mask
 from gdo_optax.pieces.moments import ema, trace
 from gdo_optax.pieces.scales import scale_by_learning_rate
 from gdo_optax.pieces.weights import add_decayed_weights, scale_by_local_rate, trust_ratio
-from gdo_optax.engine.trees import Mask
 
 
 @piece

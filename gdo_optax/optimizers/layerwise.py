@@ -6,12 +6,12 @@ from chex import Numeric
 
 from gdo_optax.engine.combinators import adaptive, chain
 from gdo_optax.engine.piece import Hyperparameter, Piece, piece
+from gdo_optax.engine.trees import Mask
 from gdo_optax.pieces.clocks import bias_correction
 from gdo_optax.pieces.composite import nesterov_ema, scale_by_adam
 from gdo_optax.pieces.moments import ema
 from gdo_optax.pieces.scales import inverse_root, scale, scale_by_learning_rate, square
 from gdo_optax.pieces.weights import add_decayed_weights, trust_ratio
-from gdo_optax.engine.trees import Mask
 
 
 @piece

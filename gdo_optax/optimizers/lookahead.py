@@ -3,7 +3,7 @@
 import optax
 from chex import Numeric
 
-from gdo_optax.engine.combinators import chain, parallel, single
+from gdo_optax.engine.combinators import chain, parallel
 from gdo_optax.engine.piece import Hyperparameter, Piece, piece
 from gdo_optax.pieces.clocks import bias_correction
 from gdo_optax.pieces.moments import ema
@@ -51,7 +51,6 @@ def lookahead(
     >>> tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)), jnp.zeros(1))[0]
     Array([-1.], dtype=float32)
     """
-    inner = single(inner)
     if inner_state == "reset":
         inner = restart_state(inner, sync_period)
     elif inner_state == "interpolate":
@@ -103,7 +102,7 @@ def adaptive_lookahead(
         _last,
         gradient=[],  # gₜ
         curvature=[square(), ema(b2), bias_correction(b2)],  # Â
-        fast=[single(inner), adaptive_slow_weights(sync_period, min_slow_step_size)],  # θₜ, φ
+        fast=[inner, adaptive_slow_weights(sync_period, min_slow_step_size)],  # θₜ, φ
     )
 
 

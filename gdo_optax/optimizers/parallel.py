@@ -67,7 +67,7 @@ def eamsgd(
         x̃ ← x̃ + α·Σᵢ (xᵢ − x̃)        every τ-th update, from the first; α = β/N, else α = 0
 
     The parameters are the points where the gradient is taken, yᵢ = xᵢ + δ·vᵢ, as in `nesterov`; the pull is felt at xᵢ.
-    A momentum that changes is ahead of itself where it looks ahead. `eval_params` reads the centre x̃.
+    If δ is a schedule, the look-ahead uses the next step's value. `eval_params` reads the centre x̃.
 
     Args:
         learning_rate: η ≥ 0, a number or a schedule.

@@ -2,9 +2,9 @@
 
 from chex import Array, Numeric
 
+from gdo_optax.cycles import ranger21_schedule
 from gdo_optax.engine.combinators import chain, parallel, recall
 from gdo_optax.engine.piece import Hyperparameter, Piece, piece
-from gdo_optax.cycles import ranger21_schedule
 from gdo_optax.pieces.clocks import bias_correction
 from gdo_optax.pieces.gradients import centralize
 from gdo_optax.pieces.moments import ema, running_max

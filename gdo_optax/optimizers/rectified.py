@@ -4,13 +4,13 @@ from chex import Numeric
 
 from gdo_optax.engine.combinators import adaptive, chain
 from gdo_optax.engine.piece import Hyperparameter, Piece, piece
+from gdo_optax.engine.trees import Mask
 from gdo_optax.pieces.clocks import bias_correction, rectify
 from gdo_optax.pieces.gradients import centralize
 from gdo_optax.pieces.moments import ema
 from gdo_optax.pieces.scales import inverse_root, scale_by_learning_rate, square
 from gdo_optax.pieces.slow import slow_weights
 from gdo_optax.pieces.weights import add_decayed_weights
-from gdo_optax.engine.trees import Mask
 
 
 @piece

@@ -4,11 +4,11 @@ from chex import Numeric
 
 from gdo_optax.engine.combinators import chain
 from gdo_optax.engine.piece import Hyperparameter, Piece, piece
+from gdo_optax.engine.trees import Mask
 from gdo_optax.pieces.moments import two_rate_ema
 from gdo_optax.pieces.scales import scale, scale_by_learning_rate, sign
 from gdo_optax.pieces.steps import scale_by_delta_bar_delta, scale_by_gains, scale_by_rprop
 from gdo_optax.pieces.weights import add_decayed_weights
-from gdo_optax.engine.trees import Mask
 
 
 @piece

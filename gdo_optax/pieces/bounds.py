@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 from chex import Array, Numeric
 
+from gdo_optax.counting import Schedule, schedule
 from gdo_optax.engine import ranges
+from gdo_optax.engine.nodes import Rule, per_step, rule
 from gdo_optax.engine.numerics import as_dtype
-from gdo_optax.engine.piece import Hyperparameter, Piece, piece
-from gdo_optax.counting import time_of
-from gdo_optax.makers import pointwise
+from gdo_optax.engine.piece import Hyperparameter, piece
 
 
 @piece
-def clip_by_bounds(final_learning_rate: Hyperparameter = 0.1, gamma: Numeric = 1e-3) -> Piece:
+def clip_by_bounds(final_learning_rate: Hyperparameter = 0.1, gamma: Numeric = 1e-3) -> Rule:
     """η ↦ clip(η, ηₗ(t), ηᵤ(t)), bounds that close in on the final rate from both sides.
 
         ηₗ(t) = η*·(1 − 1/(γt+1)),   ηᵤ(t) = η*·(1 + 1/(γt))
@@ -31,24 +31,19 @@ def clip_by_bounds(final_learning_rate: Hyperparameter = 0.1, gamma: Numeric = 1
     Array([0.05, 0.2 ], dtype=float32)
     """
 
-    def now(count: Array) -> tuple[Numeric, Array]:  # the final rate and γt
-        t = time_of(count)
-        final = final_learning_rate(count) if callable(final_learning_rate) else final_learning_rate
-        return as_dtype(final, t.dtype), as_dtype(gamma, t.dtype) * t
+    def lower(t: Array, final: Numeric, gamma: Numeric) -> Array:
+        closed = as_dtype(gamma, t.dtype) * t
+        return as_dtype(final, t.dtype) * (closed / (closed + 1))  # 1 − 1/(γt+1), no difference taken
 
-    def lower(count: Array) -> Array:
-        final, closed = now(count)
-        return final * (closed / (closed + 1))  # 1 − 1/(γt+1), no difference taken
+    def upper(t: Array, final: Numeric, gamma: Numeric) -> Array:
+        return as_dtype(final, t.dtype) * (1 + 1 / (as_dtype(gamma, t.dtype) * t))
 
-    def upper(count: Array) -> Array:
-        final, closed = now(count)
-        return final * (1 + 1 / closed)
-
-    return pointwise(jnp.clip, min=lower, max=upper)
+    ends = {"final": final_learning_rate, "gamma": gamma}
+    return rule(jnp.clip, min=per_step(lower, **ends), max=per_step(upper, **ends))
 
 
 @piece
-def clip_step_size(lower_bound: Hyperparameter, upper_bound: Hyperparameter) -> Piece:
+def clip_step_size(lower_bound: Hyperparameter, upper_bound: Hyperparameter) -> Rule:
     """η ↦ clip(η, ηₗ, ηᵤ), bounds that stay where they are or follow schedules of their own.
 
     At the end of a `scale` branch, as `clip_by_bounds`. ValueError for numbers the wrong way round.
@@ -59,7 +54,7 @@ def clip_step_size(lower_bound: Hyperparameter, upper_bound: Hyperparameter) -> 
     Array([0.1, 0.5, 1. ], dtype=float32)
     """
     ranges.check_order("clip_step_size", lower_bound=lower_bound, upper_bound=upper_bound)
-    return pointwise(jnp.clip, min=lower_bound, max=upper_bound)
+    return rule(jnp.clip, min=lower_bound, max=upper_bound)
 
 
 def following(final: Hyperparameter, learning_rate: Hyperparameter) -> Hyperparameter:
@@ -78,7 +73,14 @@ def following(final: Hyperparameter, learning_rate: Hyperparameter) -> Hyperpara
             "or give final_learning_rate a schedule of its own"
         )
 
-    def final_rate(count: Array) -> Array:
-        return final * learning_rate(count) / learning_rate(0 * count)
+    return in_proportion(final, learning_rate)
 
-    return final_rate
+
+@schedule
+def in_proportion(value: Numeric, to: Schedule) -> Schedule:
+    """value·to(count)/to(0): a number that follows a schedule.
+
+    >>> in_proportion(0.5, lambda count: 1 / (1 + count))(3)
+    0.125
+    """
+    return lambda count: value * to(count) / to(0 * count)

@@ -1,17 +1,16 @@
-"""What is done to the raw gradient."""
+"""Pieces for the raw gradient."""
 
 import jax
 import jax.numpy as jnp
-import optax
 from chex import Array, Numeric
 
-from gdo_optax.engine.numerics import mean
-from gdo_optax.engine.piece import Piece, piece
-from gdo_optax.makers import measured, randomized
+from gdo_optax.engine.nodes import Rule, per_step, rule
+from gdo_optax.engine.numerics import as_dtype, mean
+from gdo_optax.engine.piece import piece
 
 
 @piece
-def centralize(out_axis: int = -1) -> Piece:
+def centralize(out_axis: int = -1) -> Rule:
     """g ↦ g − mean of g over all axes but `out_axis`: each output unit's gradient sums to 0; vectors stay as they are.
 
     The output axis is the last of Flax's kernels, (in, out) and (height, width, in, out); optax.centralize keeps the
@@ -33,16 +32,16 @@ def centralize(out_axis: int = -1) -> Piece:
             return None
         return mean(g, tuple(i for i in range(g.ndim) if i != out_axis % g.ndim), True)
 
-    return measured(lambda g, mean: g if mean is None else g - mean, of_units)
+    return rule(lambda g, measured: g if measured is None else g - measured, measure=of_units)
 
 
 @piece
-def add_gradient_noise(eta: Numeric = 0.01, gamma: Numeric = 0.55, seed: Numeric = 0) -> Piece:
+def add_gradient_noise(eta: Numeric = 0.01, gamma: Numeric = 0.55, seed: Numeric = 0) -> Rule:
     """g ↦ g + N(0, σₜ²), σₜ² = η/(1+t)^γ, t = 0, 1, …: noise that fades, against bad starts and saddles.
 
-    The state is a count: the noise is drawn anew from `seed`, the count and the array's place in the tree, so that it
-    is the same on every run and after a checkpoint (the state of optax.noisy_sgd holds a key, which most formats cannot
-    save). Give trainings under vmap seeds of their own.
+    It remembers nothing: the noise is drawn from `seed`, the step count and the array's place in the tree. So it is the
+    same on every run and after a checkpoint. (The state of optax.noisy_sgd holds a key, which most formats cannot
+    save.) Give trainings under vmap seeds of their own.
 
     A. Neelakantan et al. (2015), "Adding gradient noise improves learning for very deep networks", arXiv:1511.06807,
     equation 1; there η is one of 0.01, 0.3 and 1.
@@ -57,7 +56,7 @@ def add_gradient_noise(eta: Numeric = 0.01, gamma: Numeric = 0.55, seed: Numeric
     def noisy(g: Array, key: Array, sigma: Array) -> Array:
         return g + sigma * jax.random.normal(key, g.shape, g.dtype)
 
-    def sigma(count: Array) -> Array:
-        return jnp.sqrt(eta / optax.safe_increment(count).astype(float) ** gamma)
+    def deviation(t: Array, eta: Numeric, gamma: Numeric) -> Array:
+        return jnp.sqrt(as_dtype(eta, t.dtype) / t ** as_dtype(gamma, t.dtype))
 
-    return randomized(noisy, seed, sigma=sigma)
+    return rule(noisy, seed=seed, sigma=per_step(deviation, eta=eta, gamma=gamma))

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 from chex import Array, Numeric
 
+from gdo_optax.engine.nodes import Rule, rule
 from gdo_optax.engine.numerics import reciprocal
-from gdo_optax.engine.piece import Piece, of_real, piece
-from gdo_optax.makers import recurrent
+from gdo_optax.engine.piece import piece
 
 
 @piece
-def scale_by_full_matrix(eps: Numeric = 1e-10) -> Piece:
+def scale_by_full_matrix(eps: Numeric = 1e-10) -> Rule:
     """x ↦ (Gₜ^½ + ε)⁻¹·x with Gₜ = Gₜ₋₁ + x·xᵀ, G₀ = 0, x as one long vector: Adagrad's scale with all its pairs.
 
     Directions without a gradient so far are left out, as a pseudo-inverse does: x has no part in them but for rounding.
@@ -27,17 +27,17 @@ def scale_by_full_matrix(eps: Numeric = 1e-10) -> Piece:
     Array([1., 0.], dtype=float32)
     """
 
-    def square_of(zeros: Array) -> Array:
-        return jnp.zeros((zeros.size, zeros.size), zeros.dtype)
+    def of_pairs(p: Array) -> Array:
+        return jnp.zeros((p.size, p.size), p.dtype)
 
-    def rule(m: Array, x: Array, eps: Numeric) -> tuple[Array, Array]:
+    def scaled(m: Array, x: Array, eps: Numeric) -> tuple[Array, Array]:
         most = float(jnp.finfo(x.dtype).max) / 4
         limit = (most / max(x.size, 1)) ** 0.5
         v = jnp.clip(jnp.ravel(_unsharded(x)), -limit, limit)  # |v|² ≤ most
         m = jnp.where(jnp.trace(m) < most, m + jnp.outer(v, v), m)  # full, it gathers no more, and stays definite
         return m, _sharded_as(x, jnp.reshape(inverse_root_matrix(m, eps) @ v, x.shape))
 
-    return of_real(recurrent(rule, square_of, eps=eps), "this matrix")
+    return rule(scaled, init=of_pairs, real="this matrix", eps=eps)
 
 
 def _unsharded(x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""What depends on where an array stands in its tree."""
+"""Pieces that depend on the path of an array in its tree."""
 
 import re
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ import jax
 import numpy as np
 from chex import Array, Numeric
 
-from gdo_optax.engine.piece import Piece, piece
-from gdo_optax.makers import located
+from gdo_optax.engine.nodes import Rule, rule
+from gdo_optax.engine.piece import piece
 
 
 @piece
-def scale_by_path(factors: Mapping[str, Numeric]) -> Piece:
+def scale_by_path(factors: Mapping[str, Numeric]) -> Rule:
     """x ↦ c·x, a factor for every parameter: that of the first pattern found in its path, 1 where none is.
 
     The patterns are regular expressions, the paths such as "encoder/layer0/kernel". At the end of a chain it is a
@@ -43,4 +43,4 @@ def scale_by_path(factors: Mapping[str, Numeric]) -> Piece:
         found = (numbers[f"factor{i}"] for i, pattern in enumerate(patterns) if pattern.search(path))
         return next(found, 1) * x
 
-    return located(scaled, **{f"factor{i}": factor for i, factor in enumerate(factors.values())})
+    return rule(scaled, **{f"factor{i}": factor for i, factor in enumerate(factors.values())})

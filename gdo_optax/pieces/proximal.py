@@ -1,38 +1,40 @@
 """Penalties that act where a step arrives, and boxes that it must not leave."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 import optax
 from chex import Array, Numeric
 
 from gdo_optax.engine import numerics, ranges
-from gdo_optax.engine.combinators import parallel
-from gdo_optax.engine.piece import Piece, of_real, piece, printed_as_itself
-from gdo_optax.makers import memory, paired
+from gdo_optax.engine.combinators import series
+from gdo_optax.engine.nodes import Parallel, Rule, rule
+from gdo_optax.engine.piece import piece
+from gdo_optax.pieces.sums import kept
 
 
 @piece
-def parameters() -> Piece:
-    """x ↦ p: the parameters, in place of what came in.
+def parameters() -> Rule:
+    """x ↦ p: the parameters, in place of the input.
 
     >>> import jax.numpy as jnp
-    >>> parameters().update(jnp.zeros(1), (), jnp.ones(1))[0]
+    >>> tx = parameters()
+    >>> tx.update(jnp.zeros(1), tx.init(None), jnp.ones(1))[0]
     Array([1.], dtype=float32)
     """
-    return paired(lambda x, p: p)
+    return rule(lambda x, p: p)
 
 
 @piece
-def first_parameters() -> Piece:
-    """x ↦ p₀: the parameters that the training started from, kept in at least float32, in place of what came in.
+def first_parameters() -> Rule:
+    """x ↦ p₀: the parameters that the training started from, kept in at least float32, in place of the input.
 
     >>> import jax.numpy as jnp
     >>> tx = first_parameters()
     >>> tx.update(jnp.zeros(1), tx.init(jnp.ones(1)), 2 * jnp.ones(1))[0]
     Array([1.], dtype=float32)
     """
-    return memory(lambda first, x: first, initial=lambda p: numerics.copy(p, numerics.wide_dtype(p)))
+    return rule(kept(lambda first, x: first), init=lambda p: numerics.copy(p, numerics.wide_dtype(p)))
 
 
 @piece
@@ -42,7 +44,7 @@ def proximal(
     centre: Sequence[optax.GradientTransformation],
     l1: Numeric = 0.0,
     l2: Numeric = 0.0,
-) -> Piece:
+) -> Parallel:
     """g ↦ argmin over z of d·z + l1·|z| + l2/2·z² + (z − c)²/(2s), less p: `adaptive`, with a penalty.
 
     Three lists of pieces are fed the same gradient: the direction d, the scale s ≥ 0, and the centre c from which s·d
@@ -55,18 +57,24 @@ def proximal(
     Array([-1.  , -1.25], dtype=float32)
     """
 
-    def arrived(d: Array, s: Array, c: Array, p: Array) -> Array:
-        pull, shrink = (s * numerics.as_dtype(penalty, s.dtype) for penalty in (l1, l2))
+    def step(x: Array, p: Array, branches: Mapping[str, Array], l1: Numeric, l2: Numeric) -> Array:
+        d, s, c = (branches[name] for name in ("direction", "scale", "centre"))
+        pull, shrink = s * l1, s * l2
         z = c - s * d
         moved = (-s * d - pull * jnp.sign(z) - shrink * c) / (1 + shrink) + (c - p)  # the difference, not of two sums
         return jnp.where(jnp.abs(z) <= pull, -p, moved)
 
-    both = parallel(arrived, direction=direction, scale=scale, centre=centre, parameters=[parameters()])
-    return printed_as_itself(both)
+    lists = {"direction": direction, "scale": scale, "centre": centre}
+    branches = {name: series(name, pieces) for name, pieces in lists.items()}
+    return Parallel({**branches, "step": rule(step, l1=l1, l2=l2)}, _last)
+
+
+def _last(*outputs: Array) -> Array:
+    return outputs[-1]
 
 
 @piece
-def project_to_box(low: Numeric | None = None, high: Numeric | None = None) -> Piece:
+def project_to_box(low: Numeric | None = None, high: Numeric | None = None) -> Rule:
     """x ↦ clip(p + x, low, high) − p: a step that would leave the box ends at its border; None is no border.
 
     Last in a chain; project_to_box(low=0) is optax.keep_params_nonnegative. Borders other than 0 hold to the rounding
@@ -76,7 +84,8 @@ def project_to_box(low: Numeric | None = None, high: Numeric | None = None) -> P
     same in every diagonal metric.
 
     >>> import jax.numpy as jnp
-    >>> project_to_box(low=0.0).update(jnp.array([-2.0, -2.0]), (), jnp.array([1.0, 3.0]))[0]
+    >>> tx = project_to_box(low=0.0)
+    >>> tx.update(jnp.array([-2.0, -2.0]), tx.init(None), jnp.array([1.0, 3.0]))[0]
     Array([-1., -2.], dtype=float32)
     """
     if low is not None and high is not None:
@@ -86,4 +95,4 @@ def project_to_box(low: Numeric | None = None, high: Numeric | None = None) -> P
     def within(x: Array, p: Array, low: Numeric | None = None, high: Numeric | None = None) -> Array:
         return jnp.clip(x, None if low is None else low - p, None if high is None else high - p)
 
-    return of_real(paired(within, **ends), "a border") if ends else paired(lambda x, p: x)
+    return rule(within, real="a border", **ends) if ends else rule(lambda x, p: x)

@@ -11,7 +11,8 @@ from gdo_optax.engine.combinators import recalled
 from gdo_optax.engine.interpreter import Now
 from gdo_optax.engine.nodes import Rule, Whole, per_step, rule
 from gdo_optax.engine.numerics import copy, weight_of_past, wide_dtype
-from gdo_optax.engine.piece import EVAL_DISPLACEMENT, EVAL_WEIGHTS, Hyperparameter, piece
+from gdo_optax.engine.piece import Hyperparameter, piece
+from gdo_optax.engine.states import EVAL_DISPLACEMENT, EVAL_WEIGHTS
 from gdo_optax.engine.trees import absent, columns
 from gdo_optax.pieces.sums import added, residual_in
 

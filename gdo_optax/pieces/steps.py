@@ -3,20 +3,19 @@
 Signs are multiplied, not gradients, whose product may underflow or overflow.
 """
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
 from chex import Array, Numeric
 
 from gdo_optax.engine import numerics, ranges
-from gdo_optax.engine.piece import Hyperparameter, Piece, of_real, piece
-from gdo_optax.makers import recurrent
+from gdo_optax.engine.nodes import Rule, rule
+from gdo_optax.engine.piece import Hyperparameter, piece
+from gdo_optax.engine.xla import after
 
 
 @piece
 def scale_by_delta_bar_delta(
     learning_rate: Numeric = 0.01, kappa: Numeric = 1e-3, phi: Numeric = 0.1, decay: Hyperparameter = 0.7
-) -> Piece:
+) -> Rule:
     """x ↦ εₜ·x: a step ε that grows by κ where x agrees in sign with its average so far, and shrinks by φ·ε where not.
 
     ε starts at `learning_rate`, a number; without an average, and where x is 0, it stays. TypeError for a schedule.
@@ -29,21 +28,22 @@ def scale_by_delta_bar_delta(
     >>> x, tx.update(jnp.array([1.0]), state)[0]
     (Array([1.], dtype=float32), Array([1.5], dtype=float32))
     """
+    _check_first("delta_bar_delta", learning_rate)
 
-    def rule(m: dict[str, Array], x: Array, kappa: Numeric, phi: Numeric, decay: Numeric) -> tuple[dict, Array]:
+    def stepped(m: dict[str, Array], x: Array, kappa: Numeric, phi: Numeric, decay: Numeric) -> tuple[dict, Array]:
         same = _agreement(m["average"], x)
         step = jnp.where(same > 0, m["step"] + kappa, jnp.where(same < 0, (1 - phi) * m["step"], m["step"]))
         average = numerics.average(m["average"], x, decay)
-        return {"average": numerics.after(average, step), "step": step}, step * x
+        return {"average": after(average, step), "step": step}, step * x
 
-    first = _first_step("delta_bar_delta", learning_rate, "average")
-    return of_real(recurrent(rule, first, kappa=kappa, phi=phi, decay=decay), "a sign")
+    slots = {"average": 0.0, "step": learning_rate}
+    return rule(stepped, init=slots, real="a sign", kappa=kappa, phi=phi, decay=decay)
 
 
 @piece
 def scale_by_gains(
     increase: Numeric = 0.05, decrease: Numeric = 0.95, min_gain: Numeric = 0.1, max_gain: Numeric = 10.0
-) -> Piece:
+) -> Rule:
     """x ↦ gain·x: a gain from 1 on, plus `increase` where x has the sign it had before, otherwise times `decrease`.
 
     "Otherwise" includes an x of 0, but not the first x, which has none before it. ValueError where min_gain > max_gain.
@@ -59,19 +59,17 @@ def scale_by_gains(
     """
     ranges.check_order("hinton_gains", min_gain=min_gain, max_gain=max_gain)
 
-    def first(zeros: Array) -> dict[str, Array]:
-        return {"previous": zeros, "gain": jnp.zeros_like(zeros)}  # a gain of 0, which none can come to: not yet begun
-
-    def rule(
+    def gained(
         m: dict[str, Array], x: Array, increase: Numeric, decrease: Numeric, least: Numeric, most: Numeric
     ) -> tuple[dict[str, Array], Array]:
         agree = _agreement(m["previous"], x) > 0
         gain = jnp.clip(jnp.where(agree, m["gain"] + increase, decrease * m["gain"]), least, most)
         gain = jnp.where(m["gain"] == 0, 1, gain)
-        return {"previous": numerics.after(x, gain), "gain": gain}, gain * x
+        return {"previous": after(x, gain), "gain": gain}, gain * x
 
-    gains = recurrent(rule, first, increase=increase, decrease=decrease, least=min_gain, most=max_gain)
-    return of_real(gains, "a sign")
+    slots = {"previous": 0.0, "gain": 0.0}  # no gain can become 0: it says that there was no x before
+    hyper = {"increase": increase, "decrease": decrease, "least": min_gain, "most": max_gain}
+    return rule(gained, init=slots, real="a sign", **hyper)
 
 
 @piece
@@ -82,7 +80,7 @@ def scale_by_rprop(
     min_step_size: Numeric = 1e-6,
     max_step_size: Numeric = 50.0,
     variant: str = "iminus",
-) -> Piece:
+) -> Rule:
     """x ↦ Δₜ·sign x: a step Δ that is multiplied by η⁺ where x keeps its sign, and by η⁻ where the sign changes.
 
     Δ starts at `learning_rate`, a number, and stays where x or the x before is 0. Where the sign changes, `variant`
@@ -101,21 +99,22 @@ def scale_by_rprop(
     if variant not in ("minus", "iminus", "plus"):
         raise ValueError(f"rprop: variant={variant!r} is none of 'minus', 'iminus' and 'plus'")
     ranges.check_order("rprop", min_step_size=min_step_size, max_step_size=max_step_size)
+    _check_first("rprop", learning_rate)
 
-    def rule(
+    def stepped(
         m: dict[str, Array], x: Array, eta_minus: Numeric, eta_plus: Numeric, least: Numeric, most: Numeric
     ) -> tuple[dict[str, Array], Array]:
         last, same = m["step"], _agreement(m["previous"], x)
         growth = jnp.where(same > 0, (eta_plus - 1) * last, (eta_minus - 1) * last)
         changed = jnp.clip(last + growth, least, most)  # η·Δ with a rounded η would compound its error over the steps
         step = jnp.where(same == 0, last, changed)
-        kept = numerics.after(x if variant == "minus" else jnp.where(same < 0, 0, x), step)
-        y = jnp.where(same < 0, last, step) * jnp.sign(x) if variant == "plus" else step * jnp.sign(kept)
-        return {"previous": kept, "step": step}, y
+        compared = after(x if variant == "minus" else jnp.where(same < 0, 0, x), step)
+        y = jnp.where(same < 0, last, step) * jnp.sign(x) if variant == "plus" else step * jnp.sign(compared)
+        return {"previous": compared, "step": step}, y
 
-    first = _first_step("rprop", learning_rate, "previous")
-    steps = recurrent(rule, first, eta_minus=eta_minus, eta_plus=eta_plus, least=min_step_size, most=max_step_size)
-    return of_real(steps, "a sign")
+    slots = {"previous": 0.0, "step": learning_rate}
+    hyper = {"eta_minus": eta_minus, "eta_plus": eta_plus, "least": min_step_size, "most": max_step_size}
+    return rule(stepped, init=slots, real="a sign", **hyper)
 
 
 def _agreement(before: Array, x: Array) -> Array:
@@ -123,10 +122,9 @@ def _agreement(before: Array, x: Array) -> Array:
     return jnp.sign(before) * jnp.sign(x)
 
 
-def _first_step(name: str, learning_rate: Numeric, past: str) -> Callable[[Array], dict[str, Array]]:
-    """The memory before the first gradient: no past, and the first step size everywhere."""
+def _check_first(name: str, learning_rate: Numeric) -> None:
+    """Raises for a schedule in place of the first step."""
     if callable(learning_rate):
         raise TypeError(
             f"{name}: learning_rate cannot be a schedule: it is the first step, which the rule then changes"
         )
-    return lambda zeros: {past: zeros, "step": zeros + numerics.as_dtype(learning_rate, zeros.dtype)}

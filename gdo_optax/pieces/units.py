@@ -1,23 +1,26 @@
-"""What looks at each output unit, or at all parameters together."""
+"""Pieces that look at each output unit, or at all parameters together."""
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-import optax
 from chex import Array, ArrayTree, Numeric
 
 from gdo_optax.engine import numerics
-from gdo_optax.engine.numerics import as_dtype, as_real
 from gdo_optax.engine.combinators import chain
-from gdo_optax.engine.piece import Hyperparameter, Piece, assemble, piece
-from gdo_optax.leafwise import Running
-from gdo_optax.makers import measured, paired, pointwise, pooled, recurrent
+from gdo_optax.engine.interpreter import Now
+from gdo_optax.engine.nodes import Rule, Whole, per_step, rule
+from gdo_optax.engine.numerics import as_dtype, as_real
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
+from gdo_optax.engine.numerics import number_dtype
+from gdo_optax.engine.reductions import global_norm
+from gdo_optax.engine.trees import each
 from gdo_optax.pieces.scales import inverse_root, scale
-from gdo_optax.engine.trees import each, global_norm
 
 
 @piece
-def adaptive_grad_clip(clipping: Numeric = 0.01, eps: Numeric = 1e-3) -> Piece:
+def adaptive_grad_clip(clipping: Numeric = 0.01, eps: Numeric = 1e-3) -> Rule:
     """g ↦ g·c/‖g‖ where ‖g‖ > c = clipping·max(‖p‖, ε), unit by unit: no unit's gradient outgrows its weights.
 
     A unit is what the last axis counts, as in Flax's kernels; a vector is one unit (`optax.adaptive_grad_clip` takes
@@ -32,15 +35,15 @@ def adaptive_grad_clip(clipping: Numeric = 0.01, eps: Numeric = 1e-3) -> Piece:
     Array([0.6, 0.8], dtype=float32)
     """
 
-    def clipped(g: Array, size: Array, p: Array, clipping: Numeric, eps: Numeric) -> Array:
+    def clipped(g: Array, measured: Array, p: Array, clipping: Numeric, eps: Numeric) -> Array:
         most = clipping * jnp.maximum(_unit_norm(p), eps)
-        return jnp.where(size > most, g * (most / jnp.maximum(size, 1e-6)), g)
+        return jnp.where(measured > most, g * (most / jnp.maximum(measured, 1e-6)), g)
 
-    return measured(clipped, _unit_norm, paired=True, clipping=clipping, eps=eps)
+    return rule(clipped, measure=_unit_norm, clipping=clipping, eps=eps)
 
 
 @piece
-def normalize(eps: Numeric = 1e-8) -> Piece:
+def normalize(eps: Numeric = 1e-8) -> Rule:
     """g ↦ g / (std g + ε), the standard deviation over the whole array; arrays of one or two elements stay.
 
     >>> import jax.numpy as jnp
@@ -54,14 +57,14 @@ def normalize(eps: Numeric = 1e-8) -> Piece:
             return None
         return numerics.norm(g - numerics.mean(g, tuple(range(g.ndim)))) / (g.size - 1) ** 0.5
 
-    def normalized(g: Array, deviation: Array | None, eps: Numeric) -> Array:
-        return g if deviation is None else g * (1 / (deviation + eps))
+    def normalized(g: Array, measured: Array | None, eps: Numeric) -> Array:
+        return g if measured is None else g * (1 / (measured + eps))
 
-    return measured(normalized, deviation, eps=eps)
+    return rule(normalized, measure=deviation, eps=eps)
 
 
 @piece
-def normalize_by_update_norm() -> Piece:
+def normalize_by_update_norm() -> Whole:
     """x ↦ x / ‖x‖, the norm over all arrays together; zeros stay.
 
     As optax's of that name, without its ε.
@@ -72,16 +75,15 @@ def normalize_by_update_norm() -> Piece:
     [Array([0.6], dtype=float32), Array([0.8], dtype=float32)]
     """
 
-    def wide_update(x: ArrayTree, state: Any, params: Any = None, **_: Any) -> tuple[ArrayTree, Any]:
+    def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
         length = global_norm(x)
-        share = 1 / jnp.where(length > 0, length, 1)
-        return each(lambda a: as_real(share, a.dtype) * a, x), state
+        return _with_number(_times, x, 1 / jnp.where(length > 0, length, 1)), state
 
-    return assemble(optax.init_empty_state, wide_update, remembers=False)
+    return Whole(update=update)
 
 
 @piece
-def clip_by_global_norm(max_norm: Numeric) -> Piece:
+def clip_by_global_norm(max_norm: Numeric) -> Whole:
     """x ↦ x·c/max(‖x‖, c), c = max_norm, the norm over all arrays together (`optax.clip_by_global_norm`).
 
     R. Pascanu, T. Mikolov, Y. Bengio (2013), "On the difficulty of training recurrent neural networks",
@@ -93,20 +95,19 @@ def clip_by_global_norm(max_norm: Numeric) -> Piece:
     [Array([0.6], dtype=float32), Array([0.8], dtype=float32)]
     """
 
-    def wide_update(x: ArrayTree, state: Any, params: Any = None, **_: Any) -> tuple[ArrayTree, Any]:
+    def update(x: ArrayTree, state: Any, params: Any, now: Now, max_norm: Numeric) -> tuple[ArrayTree, Any]:
         length = global_norm(x)
         most = as_dtype(max_norm, length.dtype)
-        # one number: a division of every element would be written out
-        share = jnp.where(length > most, most / jnp.where(length > most, length, 1), 1)
-        return each(lambda a: as_real(share, a.dtype) * a, x), state
+        # one number: XLA would materialize a division of every element
+        return _with_number(_times, x, jnp.where(length > most, most / jnp.where(length > most, length, 1), 1)), state
 
-    return assemble(optax.init_empty_state, wide_update, remembers=False)
+    return Whole(update=update, hyper={"max_norm": max_norm})
 
 
 @piece
 def positive_negative_momentum(
     decay: Numeric = 0.9, positive_negative_factor: Numeric = 1.0, dtype: Any = None
-) -> Piece:
+) -> Rule:
     """mₜ = β²·mₜ₋₂ + (1−β²)·gₜ, emitted as ((1+β₀)·mₜ − β₀·mₜ₋₁) / √((1+β₀)² + β₀²): two averages take turns.
 
     Their difference keeps the size of the noise in the gradient, which an average loses.
@@ -121,20 +122,20 @@ def positive_negative_momentum(
     if callable(decay):
         raise TypeError("positive_negative_momentum: decay cannot be a schedule: two averages share its square")
 
-    def rule(
-        m: dict[str, Array], g: Array, decay: Numeric, factor: Numeric, odd: Array
+    def in_turn(
+        m: dict[str, Array], g: Array, decay: Numeric, factor: Numeric, turn: Array
     ) -> tuple[dict[str, Array], Array]:
-        turn = odd == 1
-        kept = {  # each in its place, as what moves is copied
-            "odd": jnp.where(turn, numerics.average(m["odd"], g, decay), m["odd"]),
-            "even": jnp.where(turn, m["even"], numerics.average(m["even"], g, decay)),
+        is_odd = turn == 1
+        kept = {  # each stays in its place: XLA copies a memory that moves
+            "odd": jnp.where(is_odd, numerics.average(m["odd"], g, decay), m["odd"]),
+            "even": jnp.where(is_odd, m["even"], numerics.average(m["even"], g, decay)),
         }
-        new, last = jnp.where(turn, kept["odd"], kept["even"]), jnp.where(turn, kept["even"], kept["odd"])
+        new, last = jnp.where(is_odd, kept["odd"], kept["even"]), jnp.where(is_odd, kept["even"], kept["odd"])
         return kept, ((1 + factor) * new - factor * last) / ((1 + factor) ** 2 + factor**2) ** 0.5
 
-    odd = Running(lambda odd, count: 1 - odd, lambda: 0.0)
-    settings = {"decay": decay**2, "factor": positive_negative_factor, "odd": odd}
-    return recurrent(rule, lambda zeros: {"odd": zeros, "even": zeros + 0}, dtype, **settings)
+    turn = per_step(lambda m: (1 - m, 1 - m), init=0.0)  # 1, 0, 1, …
+    slots = {"odd": 0.0, "even": 0.0}
+    return rule(in_turn, init=slots, dtype=dtype, decay=decay**2, factor=positive_negative_factor, turn=turn)
 
 
 @piece
@@ -157,7 +158,7 @@ def stable_weight_decay(weight_decay: Hyperparameter) -> Piece:
 
 
 @piece
-def mean_of_all() -> Piece:
+def mean_of_all() -> Whole:
     """x ↦ mean x, one number for all elements of all arrays.
 
     >>> import jax.numpy as jnp
@@ -165,22 +166,30 @@ def mean_of_all() -> Piece:
     >>> tx.update([jnp.array([1.0, 2.0]), jnp.array([6.0])], tx.init(None))[0]
     [Array([3., 3.], dtype=float32), Array([3.], dtype=float32)]
     """
-    return pooled(lambda x, mean: jnp.full_like(x, mean), jnp.sum)
+
+    def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
+        arrays = jax.tree.leaves(x)
+        size, dtype = max(sum(a.size for a in arrays), 1), number_dtype(arrays)
+        mean = sum((jnp.sum(a).astype(dtype) / size for a in arrays), jnp.zeros((), dtype))
+        return _with_number(_filled, x, mean), state
+
+    return Whole(update=update)
 
 
 @piece
-def scale_by_parameters() -> Piece:
+def scale_by_parameters() -> Rule:
     """x ↦ p·x, element by element.
 
     >>> import jax.numpy as jnp
-    >>> scale_by_parameters().update(jnp.array([0.5]), (), jnp.array([4.0]))[0]
+    >>> tx = scale_by_parameters()
+    >>> tx.update(jnp.array([0.5]), tx.init(None), jnp.array([4.0]))[0]
     Array([2.], dtype=float32)
     """
-    return paired(lambda x, p: p * x)
+    return rule(lambda x, p: p * x)
 
 
 @piece
-def add_norm_loss(norm_loss: Hyperparameter, eps: Numeric = 1e-8) -> Piece:
+def add_norm_loss(norm_loss: Hyperparameter, eps: Numeric = 1e-8) -> Rule:
     """x ↦ x + 2c·(1 − 1/(‖p‖ + ε))·p, unit by unit: the gradient of c·(1 − ‖p‖)², which pulls every unit to norm 1.
 
     T. Georgiou et al. (2021), "Norm loss", arXiv:2103.06583.
@@ -194,11 +203,11 @@ def add_norm_loss(norm_loss: Hyperparameter, eps: Numeric = 1e-8) -> Piece:
     def pulled(x: Array, p: Array, norm_loss: Numeric, eps: Numeric) -> Array:
         return x + 2 * norm_loss * (p - p / (_unit_norm(p) + eps))
 
-    return paired(pulled, norm_loss=norm_loss, eps=eps)
+    return rule(pulled, norm_loss=norm_loss, eps=eps)
 
 
 @piece
-def inverse_softplus_root(eps: Numeric = 1e-8, sharpness: Numeric = 50.0) -> Piece:
+def inverse_softplus_root(eps: Numeric = 1e-8, sharpness: Numeric = 50.0) -> Rule:
     """v ↦ 1/softplus(√v + ε), softplus(z) = log(1 + eᵏᶻ)/k, k = `sharpness`: a denominator that is never below 0.69/k.
 
     Q. Tong, G. Liang, J. Bi (2019), "Calibrating the adaptive learning rate", arXiv:1908.00700.
@@ -212,7 +221,20 @@ def inverse_softplus_root(eps: Numeric = 1e-8, sharpness: Numeric = 50.0) -> Pie
     def inverse(v: Array, eps: Numeric, sharpness: Numeric) -> Array:
         return 1 / (jnp.logaddexp(sharpness * (numerics.root(v) + eps), jnp.zeros_like(v)) / sharpness)
 
-    return pointwise(inverse, eps=eps, sharpness=sharpness)
+    return rule(inverse, eps=eps, sharpness=sharpness)
+
+
+def _with_number(f: Callable[[Array, Array], Array], x: ArrayTree, number: Array) -> ArrayTree:
+    """f(array, number) for every array."""
+    return each(f, x, jax.tree.map(lambda _: number, x))
+
+
+def _times(x: Array, share: Array) -> Array:
+    return as_real(share, x.dtype) * x
+
+
+def _filled(x: Array, value: Array) -> Array:
+    return jnp.full_like(x, as_real(value, x.dtype))
 
 
 def _unit_norm(x: Array) -> Array:

@@ -1,28 +1,20 @@
 """Weights from the gradients of the tasks: their norms, or where they conflict."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from chex import Array, Numeric
 
+from gdo_optax.engine.interpreter import Now
+from gdo_optax.engine.nodes import Whole
 from gdo_optax.engine.numerics import as_dtype
-from gdo_optax.engine.combinators import initial_state, run_update
-from gdo_optax.engine.piece import Hyperparameter, Piece, piece
+from gdo_optax.engine.piece import Hyperparameter, piece
 from gdo_optax.optimizers.adam import adam
 from gdo_optax.tasks.stacked import Shared, norms, products
-from gdo_optax.tasks.weighing import if_finite, made, positive, weigh_tasks
-
-
-class Balanced(NamedTuple):
-    """A count of updates (int32), the weights of the next one, L(0), and the state of the weights' optimizer."""
-
-    count: Array
-    weights: Array
-    first_losses: Array
-    optimizer: Any
+from gdo_optax.tasks.weighing import balancer, first_state, if_finite, made, positive, stepped
 
 
 @piece
@@ -34,10 +26,10 @@ def gradnorm(
     optimizer: Callable[[Any], optax.GradientTransformation] = adam,
     initial_losses: Array | Sequence[float] | None = None,
     min_weight: Numeric = 1e-3,
-) -> Piece:
+) -> Whole:
     """GradNorm: weights that bring the tasks' gradients to one norm, and to a larger one where a task lags behind.
 
-        emitted: Σᵢ wᵢ·∇Lᵢ                      with the weights as they were before this update
+        output: Σᵢ wᵢ·∇Lᵢ                       with the weights as they were before this update
         Gᵢ = wᵢ·‖∇_W Lᵢ‖,   Ḡ = mean G,   rᵢ = (Lᵢ/Lᵢ(0)) / mean_j(Lⱼ/Lⱼ(0))
         w ← w − optimizer of ∂/∂wᵢ Σ|Gᵢ − Ḡ·rᵢ^α| = sign(Gᵢ − Ḡ·rᵢ^α)·‖∇_W Lᵢ‖
         w ← T·w/Σw, after wᵢ ← max(wᵢ, min_weight)
@@ -72,43 +64,45 @@ def gradnorm(
     >>> tx = gradnorm(tasks=2)
     >>> gradients, losses = jnp.array([[1.0, 0.0], [0.0, 3.0]]), jnp.array([1.0, 1.0])
     >>> out, state = tx.update(gradients, tx.init(jnp.zeros(2)), losses=losses)
-    >>> out, state.weights
+    >>> out, state["state"]["weights"]
     (Array([1., 3.], dtype=float32), Array([1.025, 0.975], dtype=float32))
     """
     tasks = int(tasks)
     own = made("gradnorm", optimizer, learning_rate)
     known = None if initial_losses is None else positive("gradnorm: initial_losses", initial_losses, tasks)
 
-    def initial(dtype: Any) -> Balanced:
-        weights = jnp.ones(tasks, dtype)
+    def initial(dtype: Any) -> dict[str, Any]:
+        w = jnp.ones(tasks, dtype)
         first = jnp.zeros(tasks, dtype) if known is None else jnp.array(known, dtype, copy=True)
-        return Balanced(jnp.zeros((), jnp.int32), weights, first, initial_state(own, weights))
+        return {"weights": w, "first_losses": first, "optimizer": first_state(own, w)}
 
-    def rule(memory: Balanced, losses: Array, gradients: list[Array]) -> tuple[Array, Balanced]:
-        count, w, first, kept = memory
-        first = jnp.where(count == 0, losses, first) if known is None else first  # L(0)
+    def rule(
+        memory: dict[str, Any], losses: Array, gradients: list[Array], now: Now, alpha: Numeric, least: Numeric
+    ) -> tuple[Array, dict[str, Any]]:
+        w, first, kept = memory["weights"], memory["first_losses"], memory["optimizer"]
+        first = jnp.where(kept["inner_count"] == 0, losses, first) if known is None else first  # L(0)
         n = norms(gradients, tasks, w.dtype)  # ‖∇_W Lᵢ‖
         target = jnp.mean(w * n) * _lag(losses, first) ** as_dtype(alpha, w.dtype)  # Ḡ·rᵢ^α
         slope = jnp.sign(w * n - target) * n  # ∂/∂wᵢ
-        step, kept = run_update(own, slope, kept, w)
-        moved = jnp.maximum(w + step, as_dtype(min_weight, w.dtype))
-        new = Balanced(optax.safe_increment(count), tasks * moved / jnp.sum(moved), first, kept)
+        step, kept = stepped(own, slope, kept, w, now)
+        moved = jnp.maximum(w + step, as_dtype(least, w.dtype))
+        new = {"weights": tasks * moved / jnp.sum(moved), "first_losses": first, "optimizer": kept}
         return w, if_finite((losses, slope), new, memory)
 
-    return weigh_tasks(tasks, rule, initial, shared)
+    return balancer(tasks, rule, initial, shared, alpha=alpha, least=min_weight)
 
 
 @piece
-def pcgrad(tasks: int = 2, seed: Numeric = 0, shared: Shared = None) -> Piece:
+def pcgrad(tasks: int = 2, seed: Numeric = 0, shared: Shared = None) -> Whole:
     """PCGrad, gradient surgery: from each task's gradient goes what conflicts with another's, then they are summed.
 
         for every i, gᵢ′ = gᵢ, and for all j ≠ i in random order:
             gᵢ′ ← gᵢ′ − (gᵢ′·gⱼ)/‖gⱼ‖²·gⱼ     where gᵢ′·gⱼ < 0
-        emitted: Σᵢ gᵢ′
+        output: Σᵢ gᵢ′
 
     The first piece of a chain; gradients come in stacked, (T, …) in every array (see `task_gradients`). All gᵢ′ are
     sums of the gⱼ, so that their products with each other tell the weights and no projected gradient is ever stored.
-    The state is a count, from which and `seed` the orders are drawn. Losses are not asked for.
+    The orders are drawn from `seed` and the clock. Losses are not asked for.
 
     Args:
         tasks: T ≥ 1.
@@ -128,17 +122,14 @@ def pcgrad(tasks: int = 2, seed: Numeric = 0, shared: Shared = None) -> Piece:
     """
     tasks = int(tasks)
 
-    def initial(dtype: Any) -> dict[str, Array]:
-        return {"count": jnp.zeros((), jnp.int32)}
-
-    def rule(memory: dict[str, Array], losses: Array, gradients: list[Array]) -> tuple[Array, dict[str, Array]]:
-        key = jax.random.fold_in(jax.random.key(seed), memory["count"])
+    def rule(memory: Any, losses: Array, gradients: list[Array], now: Now, seed: Numeric) -> tuple[Array, Any]:
+        key = jax.random.fold_in(jax.random.key(seed), now.count)
         everyone = jnp.broadcast_to(jnp.arange(tasks), (tasks, tasks))
         orders = jax.random.permutation(key, everyone, axis=1, independent=True)  # a row for each task
         shares = jax.vmap(_surgery, (0, 0, None))(jnp.arange(tasks), orders, products(gradients, tasks))
-        return jnp.sum(shares, 0), {"count": optax.safe_increment(memory["count"])}
+        return jnp.sum(shares, 0), memory
 
-    return weigh_tasks(tasks, rule, initial, shared, reads_losses=False, only_shared=True)
+    return balancer(tasks, rule, None, shared, reads_losses=False, only_shared=True, seed=seed)
 
 
 def _lag(losses: Array, first: Array) -> Array:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from chex import Array, ArrayTree
 
-from gdo_optax.engine.trees import number_dtype, path_name
+from gdo_optax.engine.numerics import number_dtype
+from gdo_optax.engine.trees import path_name
 
 
 def task_gradients(losses_fn: Callable, params: ArrayTree, *args: Any, has_aux: bool = False) -> tuple[Any, ArrayTree]:

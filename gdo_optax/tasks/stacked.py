@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from chex import Array, ArrayTree
 
 from gdo_optax.engine.numerics import root
-from gdo_optax.engine.trees import Mask, each, excluding, inverted, number_dtype, overlaid, path_name
+from gdo_optax.engine.numerics import number_dtype
+from gdo_optax.engine.trees import Mask, each, excluding, inverted, overlaid, path_name
 
 
 Shared: TypeAlias = str | Mask | None

@@ -9,26 +9,30 @@ import numpy as np
 import optax
 from chex import Array, ArrayTree
 
-from gdo_optax.engine.combinators import single
-from gdo_optax.engine.piece import Piece, assemble, piece
-from gdo_optax.counting import check_numbers
+from gdo_optax.engine.combinators import part
+from gdo_optax.engine.interpreter import Now, walk
+from gdo_optax.engine.states import initial
+from gdo_optax.engine.nodes import Node, Whole
+from gdo_optax.engine.piece import piece
+from gdo_optax.engine.numerics import number_dtype
+from gdo_optax.engine.reductions import all_finite
 from gdo_optax.tasks.stacked import Shared, chosen, combined, stacked, unstacked
-from gdo_optax.engine.trees import all_finite, number_dtype
 
 
-Rule: TypeAlias = Callable[[Any, Array, list[Array]], tuple[Array, Any]]
+Rule: TypeAlias = Callable[..., tuple[Any, Any]]
 
 
+@piece
 def weigh_tasks(
     tasks: int,
     rule: Rule,
-    initial: Callable[[Any], Any] | None = None,
+    initial: Callable[[Any], dict[str, Any]] | None = None,
     shared: Shared = None,
     *,
     reads_losses: bool = True,
     only_shared: bool = False,
-) -> Piece:
-    """g₁ … g_T ↦ Σ wᵢ·gᵢ, the gradients stacked, (T, …), in every array; what all balancers come to.
+) -> Whole:
+    """g₁ … g_T ↦ Σ wᵢ·gᵢ, the gradients stacked, (T, …), in every array: the common form of all balancers.
 
     `rule(memory, losses, gradients)` returns the weights to use now, (T,), and the next memory. The losses, (T,), are
     the update's extra argument `losses`; the gradients are a list of the arrays that `shared` selects, in at least
@@ -37,7 +41,7 @@ def weigh_tasks(
     Args:
         tasks: T.
         rule: as above.
-        initial: a function of the dtype of numbers that belong to no array; it returns the first memory.
+        initial: a function of the dtype of numbers that belong to no array; it returns the first memory, a dict.
         shared: which arrays the rule sees: all, those with a match of a regular expression in their path, such as
             "encoder/last/kernel", or a mask as in `masked`; a function is given the arrays' shapes without the first
             axis.
@@ -50,30 +54,50 @@ def weigh_tasks(
 
     >>> import jax.numpy as jnp
     >>> larger = weigh_tasks(2, lambda memory, losses, gradients: ((losses == losses.max()).astype(float), memory))
-    >>> larger.update(jnp.array([[1.0, 2.0], [3.0, 4.0]]), (), losses=jnp.array([0.1, 0.2]))[0]
+    >>> gradients, losses = jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([0.1, 0.2])
+    >>> larger.update(gradients, larger.init(None), losses=losses)[0]
     Array([3., 4.], dtype=float32)
     """
-    check_numbers("weigh_tasks", tasks=tasks)
+
+    def timeless(memory: Any, losses: Array, gradients: list[Array], now: Now) -> tuple[Any, Any]:
+        return rule(memory, losses, gradients)
+
+    return balancer(tasks, timeless, initial, shared, reads_losses=reads_losses, only_shared=only_shared)
+
+
+def balancer(
+    tasks: int,
+    rule: Rule,
+    initial: Callable[[Any], dict[str, Any]] | None = None,
+    shared: Shared = None,
+    *,
+    reads_losses: bool = True,
+    only_shared: bool = False,
+    **hyper: Any,
+) -> Whole:
+    """The node of `weigh_tasks` with `rule(memory, losses, gradients, now, **hyper)`."""
     tasks = int(tasks)
 
-    def init(params: ArrayTree) -> Any:
+    def init(params: ArrayTree) -> dict[str, Any]:
         chosen(shared, params)
-        return initial(number_dtype(params)) if initial else ()
+        return initial(number_dtype(params)) if initial else {}
 
-    def wide_update(x: ArrayTree, memory: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
+    def update(x: ArrayTree, memory: Any, params: Any, now: Now, **hyper: Any) -> tuple[ArrayTree, Any]:
         arrays, seen = stacked(x, tasks), chosen(shared, unstacked(x))
         dtype = number_dtype(memory if initial else arrays)
-        losses = _losses(extra.get("losses"), tasks, dtype) if reads_losses else jnp.zeros(tasks, dtype)
-        weights, memory = rule(memory, losses, [g for g, yes in zip(arrays, seen, strict=True) if yes])
+        losses = _losses(now.extra.get("losses"), tasks, dtype) if reads_losses else jnp.zeros(tasks, dtype)
+        weights, memory = rule(memory, losses, [g for g, yes in zip(arrays, seen, strict=True) if yes], now, **hyper)
         plain = jnp.ones_like(weights) if only_shared else weights
         sums = [combined(weights if yes else plain, g) for g, yes in zip(arrays, seen, strict=True)]
         return jax.tree.unflatten(jax.tree.structure(x), sums), memory
 
-    return assemble(init, wide_update, remembers=initial is not None)
+    first = init if initial or shared is not None else None
+    reads = ("losses",) if reads_losses else ()
+    return Whole(init=first, update=update, reads=reads, stacked=True, hyper=hyper)
 
 
 @piece
-def equal_weights(tasks: int = 2) -> Piece:
+def equal_weights(tasks: int = 2) -> Whole:
     """Equal weights: the plain sum of the tasks' gradients, g₁ + … + g_T.
 
     Args:
@@ -83,14 +107,15 @@ def equal_weights(tasks: int = 2) -> Piece:
         ValueError: a value outside its range; in the update, arrays whose first axis is not T.
 
     >>> import jax.numpy as jnp
-    >>> equal_weights(2).update(jnp.array([[1.0, 2.0], [3.0, 4.0]]), ())[0]
+    >>> tx = equal_weights(2)
+    >>> tx.update(jnp.array([[1.0, 2.0], [3.0, 4.0]]), tx.init(None))[0]
     Array([4., 6.], dtype=float32)
     """
-    return weigh_tasks(tasks, lambda memory, *_: (jnp.ones(int(tasks)), memory), reads_losses=False)
+    return balancer(tasks, lambda memory, *_: (jnp.ones(int(tasks)), memory), reads_losses=False)
 
 
 @piece
-def static_weights(weights: Array | Sequence[float]) -> Piece:
+def static_weights(weights: Array | Sequence[float]) -> Whole:
     """Weights that stay: the sum Σ wᵢ·gᵢ of the tasks' gradients.
 
     Args:
@@ -100,11 +125,16 @@ def static_weights(weights: Array | Sequence[float]) -> Piece:
         ValueError: weights that are no list of positive numbers; in the update, arrays whose first axis is not T.
 
     >>> import jax.numpy as jnp
-    >>> static_weights([1.0, 0.5]).update(jnp.array([[1.0, 2.0], [4.0, 4.0]]), ())[0]
+    >>> tx = static_weights([1.0, 0.5])
+    >>> tx.update(jnp.array([[1.0, 2.0], [4.0, 4.0]]), tx.init(None))[0]
     Array([3., 4.], dtype=float32)
     """
     weights = positive("static_weights: weights", weights)
-    return weigh_tasks(len(weights), lambda memory, *_: (jnp.asarray(weights, float), memory), reads_losses=False)
+
+    def fixed(memory: Any, losses: Array, gradients: list[Array], now: Now, weights: Array) -> tuple[Array, Any]:
+        return jnp.asarray(weights, float), memory
+
+    return balancer(len(weights), fixed, reads_losses=False, weights=weights)
 
 
 def positive(name: str, values: Any, tasks: int | None = None) -> Any:
@@ -118,13 +148,27 @@ def positive(name: str, values: Any, tasks: int | None = None) -> Any:
     return values if known is None else known
 
 
-def made(name: str, optimizer: Any, learning_rate: Any) -> optax.GradientTransformation:
+def made(name: str, optimizer: Any, learning_rate: Any) -> Node:
     """The optimizer of a few numbers, from the function that makes it."""
     if not callable(optimizer) or isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(
             f"{name}: optimizer={optimizer!r} is no function of the learning rate: optimizer=adam, not adam(…)"
         )
-    return single(optimizer(learning_rate))
+    return part(optimizer(learning_rate))
+
+
+def first_state(optimizer: Node, numbers: Array) -> dict[str, Any]:
+    """The state of an optimizer of a few numbers, with a clock of its own."""
+    state, _ = initial(optimizer, numbers)
+    return {"inner_count": jnp.zeros((), jnp.int32), "state": state}
+
+
+def stepped(optimizer: Node, slope: Array, state: Any, numbers: Array, now: Now) -> tuple[Array, dict[str, Any]]:
+    """The step of an optimizer of a few numbers at the time of its own clock, and its next state."""
+    count = state["inner_count"]
+    now = now.but(count=count, age=count, keep=None, rows=None, branches={}, extra={})
+    step, kept = walk(optimizer, slope, state["state"], numbers, now)
+    return step, {"inner_count": optax.safe_increment(count), "state": kept}
 
 
 def if_finite(values: Any, new: Any, old: Any) -> Any:

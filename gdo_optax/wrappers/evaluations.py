@@ -1,29 +1,24 @@
 """Pieces that evaluate the loss or its gradient once more within a step."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
+from gdo_optax.engine.combinators import parallel, series
+from gdo_optax.engine.interpreter import Now
+from gdo_optax.engine.nodes import Whole
 from gdo_optax.engine.numerics import norm
-from gdo_optax.engine.combinators import parallel
-from gdo_optax.engine.piece import Piece, assemble, piece
-from gdo_optax.engine.printing import show
-from gdo_optax.engine.trees import absent, each, number_dtype, widened
-
-
-class Searched(NamedTuple):
-    """A count of updates (int32) and the rate that the last of them took."""
-
-    count: Array
-    learning_rate: Array
+from gdo_optax.engine.piece import Piece, piece
+from gdo_optax.engine.numerics import number_dtype
+from gdo_optax.engine.trees import absent, each, widened
 
 
 @piece
-def gradient_ahead() -> Piece:
+def gradient_ahead() -> Whole:
     """x ↦ ∇f(p + x): the gradient where the step x would lead.
 
     The update takes the extra argument `value_and_grad_fn`, a function of the parameters such as
@@ -36,16 +31,16 @@ def gradient_ahead() -> Piece:
     >>> import jax.numpy as jnp
     >>> tx = gradient_ahead()
     >>> square = jax.value_and_grad(lambda p: jnp.sum(p**2))
-    >>> tx.update(jnp.array([1.0]), (), jnp.array([2.0]), value_and_grad_fn=square)[0]
+    >>> tx.update(jnp.array([1.0]), tx.init(None), jnp.array([2.0]), value_and_grad_fn=square)[0]
     Array([6.], dtype=float32)
     """
 
-    def wide_update(x: ArrayTree, state: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
-        value_and_grad_fn = _needed("gradient_ahead", "value_and_grad_fn", params, extra)
+    def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
+        value_and_grad_fn = _needed("gradient_ahead", "value_and_grad_fn", params, now.extra)
         _, gradient = value_and_grad_fn(_moved(params, x))
         return each(lambda _, y: y, x, widened(gradient)), state
 
-    return assemble(optax.init_empty_state, wide_update, remembers=False)
+    return Whole(update=update, reads=("value_and_grad_fn",))
 
 
 def second(here: Array, there: Array) -> Array:
@@ -84,13 +79,12 @@ def with_second_gradient(
     >>> tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)), jnp.array([2.0]), value_and_grad_fn=square)[0]
     Array([1.8], dtype=float32)
     """
-    if not isinstance(to, list | tuple) or isinstance(to, optax.GradientTransformation):
-        raise TypeError(f"to={show(to)} is not a list of pieces: [{show(to)}]")
+    series("to", to)  # raises where it is no list of pieces
     return parallel(merge, here=[], there=[*to, gradient_ahead()])
 
 
 @piece
-def scale_by_backtracking(learning_rate: Numeric = 1.0, max_backtracking_steps: Numeric = 30) -> Piece:
+def scale_by_backtracking(learning_rate: Numeric = 1.0, max_backtracking_steps: Numeric = 30) -> Whole:
     """g ↦ −αₖ·g, the rate halved until the step goes down by half of what the slope promises; it never grows again.
 
         αₖ = 2⁻ⁱ·αₖ₋₁ for the smallest i ≥ 0 with   f(y) − f(y − αₖ·g) ≥ αₖ/2·‖g‖²
@@ -107,17 +101,17 @@ def scale_by_backtracking(learning_rate: Numeric = 1.0, max_backtracking_steps: 
     >>> tx = scale_by_backtracking(1.0)
     >>> y = jnp.array([1.0])
     >>> step, state = tx.update(4 * y, tx.init(y), y, value_fn=lambda y: 2 * jnp.sum(y**2))
-    >>> step, state.learning_rate
+    >>> step, state["state"]["learning_rate"]
     (Array([-1.], dtype=float32), Array(0.25, dtype=float32))
     """
 
-    def init(params: ArrayTree) -> Searched:
-        return Searched(jnp.zeros((), jnp.int32), jnp.asarray(learning_rate, number_dtype(params)))
+    def init(params: ArrayTree) -> dict[str, Array]:
+        return {"learning_rate": jnp.array(learning_rate, number_dtype(params))}
 
-    def wide_update(g: ArrayTree, state: Searched, params: Any = None, **extra: Any) -> tuple[ArrayTree, Searched]:
-        value_fn = _needed("scale_by_backtracking", "value_fn", params, extra)
-        dtype = state.learning_rate.dtype
-        value = jnp.asarray(value_fn(params) if extra.get("value") is None else extra["value"], dtype)
+    def update(g: ArrayTree, state: Any, params: Any, now: Now, most: Numeric) -> tuple[ArrayTree, Any]:
+        value_fn, value = _needed("scale_by_backtracking", "value_fn", params, now.extra), now.extra.get("value")
+        dtype = state["learning_rate"].dtype
+        value = jnp.asarray(value_fn(params) if value is None else value, dtype)
         slope = sum((norm(x).astype(dtype) ** 2 for x in jax.tree.leaves(g)), jnp.zeros((), dtype))
         slack = 4 * jnp.finfo(dtype).eps * jnp.abs(value)
 
@@ -127,12 +121,14 @@ def scale_by_backtracking(learning_rate: Numeric = 1.0, max_backtracking_steps: 
         def too_long(search: tuple[Array, Array]) -> Array:
             i, rate = search
             there = jnp.asarray(value_fn(_moved(params, step(rate))), dtype)
-            return (i < max_backtracking_steps) & ~(value - there >= rate / 2 * slope - slack)
+            return (i < most) & ~(value - there >= rate / 2 * slope - slack)
 
-        _, rate = jax.lax.while_loop(too_long, lambda s: (s[0] + 1, s[1] / 2), (jnp.int32(0), state.learning_rate))
-        return step(rate), Searched(optax.safe_increment(state.count), rate)
+        start = jnp.int32(0), state["learning_rate"]
+        _, rate = jax.lax.while_loop(too_long, lambda s: (s[0] + 1, s[1] / 2), start)
+        return step(rate), {"learning_rate": rate}
 
-    return assemble(init, wide_update)
+    reads, hyper = ("value_fn", "value"), {"most": max_backtracking_steps}
+    return Whole(init=init, update=update, reads=reads, hyper=hyper)
 
 
 def _moved(params: ArrayTree, step: ArrayTree) -> ArrayTree:
@@ -140,7 +136,7 @@ def _moved(params: ArrayTree, step: ArrayTree) -> ArrayTree:
     return each(lambda p, u: p if absent(u) else p + u, params, step)
 
 
-def _needed(name: str, argument: str, params: Any, extra: dict[str, Any]) -> Callable:
+def _needed(name: str, argument: str, params: Any, extra: Mapping[str, Any]) -> Callable:
     if params is None:
         raise ValueError(f"{name} reads the parameters: call update(updates, state, params)")
     if not callable(extra.get(argument)):

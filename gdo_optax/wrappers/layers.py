@@ -2,10 +2,10 @@
 
 import optax
 
-from gdo_optax.engine.combinators import chain, masked, single
+from gdo_optax.engine.combinators import chain, masked
 from gdo_optax.engine.piece import Hyperparameter, Piece, piece
-from gdo_optax.pieces.weights import scale_to_parameter_norm
 from gdo_optax.engine.trees import Mask
+from gdo_optax.pieces.weights import scale_to_parameter_norm
 
 
 @piece
@@ -40,6 +40,6 @@ def layerwise(
     """
     adapted = scale_to_parameter_norm(learning_rate)
     return chain(
-        single(inner),  # uₜ
+        inner,  # uₜ
         adapted if mask is None else masked(adapted, mask),  # ·α·‖θₜ₋₁‖/‖uₜ‖
     )

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from chex import Array, ArrayTree
 
-from gdo_optax.rows import Rows, distinct, taken
 from gdo_optax.engine.trees import path_name
+from gdo_optax.rows import Rows, distinct, taken
 
 
 def row_gradients(

@@ -1,27 +1,22 @@
 """Several players over one tree of parameters: who moves when."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.engine.combinators import chain, initial_state, masked, run_update, single
-from gdo_optax.engine.piece import ITSELF, Piece, assemble, piece
+from gdo_optax.engine.combinators import masked, part
+from gdo_optax.engine.interpreter import Now
+from gdo_optax.engine.nodes import Whole
+from gdo_optax.engine.piece import piece
 from gdo_optax.engine.printing import show
 from gdo_optax.engine.trees import Mask, each, excluding, inverted, selected
 
 
-class InTurn(NamedTuple):
-    """Whose turn it is, from 0 and round again (int32), and the state of the optimizer."""
-
-    count: Array
-    inner: Any
-
-
 @piece
-def in_turn(inner: optax.GradientTransformation, every: Numeric = 2, turn: Numeric = 0) -> Piece:
+def in_turn(inner: optax.GradientTransformation, every: Numeric = 2, turn: Numeric = 0) -> Whole:
     """In turn: one of every N updates is the inner optimizer's, in the others nothing moves.
 
         θ ← θ + inner(gₜ)      at t ≡ turn mod N,   t = 0, 1, …
@@ -48,24 +43,23 @@ def in_turn(inner: optax.GradientTransformation, every: Numeric = 2, turn: Numer
     >>> first, tx.update(g, state)[0]
     (Array([0.], dtype=float32), Array([-3.], dtype=float32))
     """
-    inner = single(inner)
     if not any(isinstance(n, jax.core.Tracer) for n in (every, turn)) and turn >= every:
         raise ValueError(f"in_turn: turn={turn} never comes: with every={every} turns are 0 to {every - 1}")
 
-    def init(params: ArrayTree) -> InTurn:
-        return InTurn(jnp.zeros((), jnp.int32), initial_state(inner, params))
+    def init(params: ArrayTree, inner: Any) -> dict[str, Any]:
+        return {"inner": inner}
 
-    def wide_update(x: ArrayTree, state: InTurn, params: Any = None, **extra: Any) -> tuple[ArrayTree, InTurn]:
-        def act(kept: Any) -> tuple[ArrayTree, Any]:
-            return run_update(inner, x, kept, params, **extra)
+    def update(x: ArrayTree, state: Any, params: Any, now: Now, every: Numeric, turn: Numeric) -> tuple[ArrayTree, Any]:
+        def act(inner: Any) -> tuple[ArrayTree, Any]:
+            return now.run("inner", x, inner, params)
 
-        def wait(kept: Any) -> tuple[ArrayTree, Any]:
-            return each(jnp.zeros_like, x), kept
+        def wait(inner: Any) -> tuple[ArrayTree, Any]:
+            return each(jnp.zeros_like, x), inner
 
-        y, kept = jax.lax.cond(state.count == _whole(turn), act, wait, state.inner)
-        return y, InTurn((state.count + 1) % _whole(every), kept)
+        y, inner = jax.lax.cond(now.count % _whole(every) == _whole(turn), act, wait, state["inner"])
+        return y, {"inner": inner}
 
-    return assemble(init, wide_update, body=ITSELF)
+    return Whole({"inner": part(inner)}, init, update, clocked=True, hyper={"every": every, "turn": turn})
 
 
 @piece
@@ -74,7 +68,7 @@ def adversarial(
     discriminator: optax.GradientTransformation,
     turns: str = "simultaneous",
     mask: str | Mask = "^discriminator(/|$)",
-) -> Piece:
+) -> Whole:
     """Two players in one tree of parameters, each with an optimizer of its own.
 
         simultaneous:   φ ← discriminator(∂L/∂φ),  θ ← model(∂L/∂θ)      in every update
@@ -114,17 +108,23 @@ def adversarial(
     theirs = inverted(excluding(mask)) if isinstance(mask, str) else mask
     if turns == "alternating":
         discriminator, model = in_turn(discriminator, every=2, turn=0), in_turn(model, every=2, turn=1)
-    players = chain(
-        masked(discriminator, theirs),  # φ
-        masked(model, inverted(theirs)),  # θ
-    )
+    players = {
+        "discriminator": part(masked(discriminator, theirs)),  # φ
+        "model": part(masked(model, inverted(theirs))),  # θ
+    }
 
-    def init(params: ArrayTree) -> Any:
+    def init(params: ArrayTree, **states: Any) -> dict[str, Any]:
         if jax.tree.leaves(params) and not jax.tree.leaves(selected(theirs, params)):
             raise ValueError(f"adversarial: mask={show(mask)} selects no parameters for the discriminator")
-        return players.init(params)
+        return states
 
-    return assemble(init, players.wide_update or players.update, remembers=players.remembers, body=players.body)
+    def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
+        new = {}
+        for name in players:
+            x, new[name] = now.run(name, x, state[name], params)
+        return x, new
+
+    return Whole(players, init, update)
 
 
 def _whole(n: Numeric) -> Array:

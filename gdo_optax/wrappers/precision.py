@@ -1,16 +1,18 @@
 """Around an optimizer of 16-bit parameters: updates that are smaller than their rounding are not lost."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
+from gdo_optax.engine.combinators import part
+from gdo_optax.engine.interpreter import Now
+from gdo_optax.engine.nodes import Whole
 from gdo_optax.engine.numerics import copy, wide_dtype
-from gdo_optax.engine.combinators import initial_state, run_update, single
-from gdo_optax.engine.piece import ITSELF, Piece, piece
+from gdo_optax.engine.piece import piece
 from gdo_optax.engine.trees import absent, columns, rounded, widened
 
 
@@ -18,39 +20,18 @@ _STRIDE = 49471
 """2¹⁶ over the plastic number 1.3247…, which is far from all fractions: strides of it do not soon meet again."""
 
 
-class Mastered(NamedTuple):
-    """The parameters in float32, `optax.MaskedNode` for those that have no fewer bits, and the optimizer's state."""
-
-    master: ArrayTree
-    inner: Any
-
-
-class Compensated(NamedTuple):
-    """What rounding has taken from the parameters (bfloat16), beside the optimizer's state."""
-
-    lost: ArrayTree
-    inner: Any
-
-
-class Drawn(NamedTuple):
-    """A count of updates (int32) from which random numbers are drawn, and the optimizer's state."""
-
-    count: Array
-    inner: Any
-
-
 @piece
-def keep_master(inner: optax.GradientTransformation) -> Piece:
+def keep_master(inner: optax.GradientTransformation) -> Whole:
     """Master weights: the optimizer moves a float32 copy of 16-bit parameters, which follow it rounded.
 
         w ← w + inner(g; w)
         θ ← round(w)
 
-    1000 steps of 1e-3 from 1 end at 0; in plain bfloat16, whose numbers are 2⁻⁸ apart there, they never leave 1. Four
-    bytes a parameter; the inner optimizer sees w. What is emitted is round(w) − θ, so `optax.apply_updates` lands on
-    round(w) to the bit, unless the step is larger than what it leads to and its dtype, the gradient's, cannot hold it:
-    then it lands there to the step's last place, and to the bit one step later. What else moves the parameters is
-    undone by the next update. Float32 parameters pass through, and nothing is kept of them.
+    1000 steps of 1e-3 from 1 end at 0. In plain bfloat16, whose numbers are 2⁻⁸ apart there, they never leave 1. The
+    state holds w as `master`, four bytes a parameter, and the inner optimizer sees w. The update is round(w) − θ, so
+    `optax.apply_updates` lands on round(w) to the bit. The exception is a step larger than its target that the update's
+    dtype cannot represent; the parameter is then exact one step later. Any other change to the parameters is
+    overwritten by the next update. Float32 parameters pass through, and nothing is kept of them.
 
     It goes around the whole optimizer, keep_master(chain(…)), as only there the parameters' dtype is known.
 
@@ -58,7 +39,7 @@ def keep_master(inner: optax.GradientTransformation) -> Piece:
         inner: any optax transformation.
 
     Raises:
-        ValueError: in the update, no parameters; or inside another of our combinators.
+        ValueError: in the update, no parameters; when another of our combinators is made of it.
         TypeError: an inner that is no transformation.
 
     Reference: P. Micikevicius et al. (2018), "Mixed precision training", arXiv:1710.03740, section 3.1.
@@ -71,30 +52,28 @@ def keep_master(inner: optax.GradientTransformation) -> Piece:
     >>> for _ in range(4):
     ...     updates, state = tx.update(g, state, params)
     ...     params = optax.apply_updates(params, updates)
-    >>> params, state.master
+    >>> params, state["state"]["master"]
     (Array([0.996094], dtype=bfloat16), Array([0.99600005], dtype=float32))
     """
-    inner = single(inner)
 
-    def init(params: ArrayTree) -> Mastered:
-        master = _of_narrow(lambda p: copy(p, jnp.dtype(jnp.float32)), params)
-        return Mastered(master, initial_state(inner, widened(params)))
+    def init(params: ArrayTree, inner: Any) -> dict[str, Any]:
+        return {"master": _of_narrow(lambda p: copy(p, jnp.dtype(jnp.float32)), params), "inner": inner}
 
-    def update(x: ArrayTree, state: Mastered, params: Any = None, **extra: Any) -> tuple[ArrayTree, Mastered]:
-        weights = _weights(lambda p, w: w, "keep_master", params, state.master)
-        y, kept = run_update(inner, widened(x), state.inner, weights, **extra)
+    def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
+        weights = _weights(lambda p, w: w, "keep_master", params, state["master"])
+        y, inner = now.run("inner", widened(x, weights), state["inner"], weights)
 
-        def land(g: Array, p: Array, w: Array, _: Any, i: int) -> tuple[Array, Array]:
-            return _way(p, nearest(w, p.dtype), g.dtype), w
+        def land(dtype: Any, p: Array, w: Array, _: Any, i: int) -> tuple[Array, Array]:
+            return _way(p, nearest(w, p.dtype), dtype), w
 
-        updates, master = _landed(land, x, y, params, weights, state.master)
-        return updates, Mastered(master, kept)
+        updates, master = _landed(land, x, y, params, weights, state["master"])
+        return updates, {"master": master, "inner": inner}
 
-    return _outermost("keep_master", init, update)
+    return Whole({"inner": part(inner)}, init, update, narrow=True)
 
 
 @piece
-def compensate(inner: optax.GradientTransformation) -> Piece:
+def compensate(inner: optax.GradientTransformation) -> Whole:
     """Kahan summation: what rounding takes from a 16-bit parameter is kept, and added again in the next step.
 
         w = θ + c
@@ -103,9 +82,10 @@ def compensate(inner: optax.GradientTransformation) -> Piece:
         c ← w − θ
 
     Two bytes a parameter in place of the four of `keep_master`: updates count that are larger than about 2⁻¹⁷ of a
-    bfloat16 parameter. c is bfloat16, also beside float16 parameters, whose own smallest numbers it would fall below;
-    the paper keeps it in the parameter's dtype and computes in that. c is taken from where `optax.apply_updates` really
-    lands, whatever the step. What else moves the parameters stays. Float32 parameters pass through.
+    bfloat16 parameter. The state holds c as `lost`. c is bfloat16, also beside float16 parameters, whose own smallest
+    numbers it would fall below; the paper keeps it in the parameter's dtype and computes in that. c is taken from where
+    `optax.apply_updates` really lands, whatever the step. Any other change to the parameters stays. Float32 parameters
+    pass through.
 
     It goes around the whole optimizer, compensate(chain(…)).
 
@@ -113,7 +93,7 @@ def compensate(inner: optax.GradientTransformation) -> Piece:
         inner: any optax transformation.
 
     Raises:
-        ValueError: in the update, no parameters; or inside another of our combinators.
+        ValueError: in the update, no parameters; when another of our combinators is made of it.
         TypeError: an inner that is no transformation.
 
     Reference: W. Kahan (1965), "Further remarks on reducing truncation errors", doi:10.1145/363707.363723; P. Zamirai
@@ -123,42 +103,40 @@ def compensate(inner: optax.GradientTransformation) -> Piece:
     >>> from gdo_optax import sgd
     >>> tx, theta = compensate(sgd(1e-3)), jnp.ones(1, jnp.bfloat16)
     >>> updates, state = tx.update(jnp.ones(1, jnp.bfloat16), tx.init(theta), theta)
-    >>> updates, state.lost
+    >>> updates, state["state"]["lost"]
     (Array([0], dtype=bfloat16), Array([-0.000999451], dtype=bfloat16))
     """
-    inner = single(inner)
 
-    def init(params: ArrayTree) -> Compensated:
-        lost = _of_narrow(lambda p: jnp.zeros_like(p, dtype=jnp.bfloat16), params)
-        return Compensated(lost, initial_state(inner, widened(params)))
+    def init(params: ArrayTree, inner: Any) -> dict[str, Any]:
+        return {"lost": _of_narrow(lambda p: jnp.zeros_like(p, dtype=jnp.bfloat16), params), "inner": inner}
 
-    def update(x: ArrayTree, state: Compensated, params: Any = None, **extra: Any) -> tuple[ArrayTree, Compensated]:
-        weights = _weights(lambda p, c: _wide(p) + _wide(c), "compensate", params, state.lost)
-        y, kept = run_update(inner, widened(x), state.inner, weights, **extra)
+    def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
+        weights = _weights(lambda p, c: _wide(p) + _wide(c), "compensate", params, state["lost"])
+        y, inner = now.run("inner", widened(x, weights), state["inner"], weights)
 
-        def land(g: Array, p: Array, w: Array, _: Any, i: int) -> tuple[Array, Array]:
-            way = _way(p, nearest(w, p.dtype), g.dtype)
+        def land(dtype: Any, p: Array, w: Array, _: Any, i: int) -> tuple[Array, Array]:
+            way = _way(p, nearest(w, p.dtype), dtype)
             there = nearest(_wide(p) + way, p.dtype)
             return way, nearest(w - there, jnp.bfloat16).astype(jnp.bfloat16)
 
-        updates, lost = _landed(land, x, y, params, weights, state.lost)
-        return updates, Compensated(lost, kept)
+        updates, lost = _landed(land, x, y, params, weights, state["lost"])
+        return updates, {"lost": lost, "inner": inner}
 
-    return _outermost("compensate", init, update)
+    return Whole({"inner": part(inner)}, init, update, narrow=True)
 
 
 @piece
-def round_stochastically(inner: optax.GradientTransformation, seed: Numeric = 0) -> Piece:
+def round_stochastically(inner: optax.GradientTransformation, seed: Numeric = 0) -> Whole:
     """Stochastic rounding: a 16-bit parameter goes up or down with the probability that makes its mean right.
 
         w = θ + inner(g; θ)
         θ ← ⌈w⌉ with probability (w − ⌊w⌋)/(⌈w⌉ − ⌊w⌋), else ⌊w⌋
 
-    ⌊w⌋ and ⌈w⌉ are the two nearest numbers of the parameter's dtype. Nothing is kept but a count. Each coordinate draws
-    one number from `seed` and its place, and goes on from it in equal strides around the unit interval: every draw is
-    uniform, as in the paper, but one after another they fill the interval evenly, and errors of steps that are alike
-    cancel in place of adding up to a random walk (1000 steps of 1e-3 from 1 end 0.002 from 0 in the root mean square;
-    independent draws, 0.04). A number beyond the largest stays the largest. Float32 parameters pass through. Give
+    ⌊w⌋ and ⌈w⌉ are the two nearest numbers of the parameter's dtype. Nothing is kept. Each coordinate draws one number
+    from `seed` and its place, and goes on from it in equal strides around the unit interval. Every draw is uniform, as
+    in the paper, but one after another they fill the interval evenly. So the errors of steps that are alike cancel and
+    do not add up to a random walk. (1000 steps of 1e-3 from 1 end 0.002 from 0 in the root mean square; with
+    independent draws it is 0.04.) A number beyond the largest stays the largest. Float32 parameters pass through. Give
     trainings under vmap seeds of their own.
 
     It goes around the whole optimizer, round_stochastically(chain(…)).
@@ -168,7 +146,7 @@ def round_stochastically(inner: optax.GradientTransformation, seed: Numeric = 0)
         seed: an integer.
 
     Raises:
-        ValueError: in the update, no parameters; or inside another of our combinators.
+        ValueError: in the update, no parameters; when another of our combinators is made of it.
         TypeError: an inner that is no transformation.
 
     Reference: S. Gupta et al. (2015), "Deep learning with limited numerical precision", arXiv:1502.02551, section 3.
@@ -180,31 +158,30 @@ def round_stochastically(inner: optax.GradientTransformation, seed: Numeric = 0)
     >>> print(f"{updates.astype(jnp.float32).mean():.4f}")
     -0.0010
     """
-    inner = single(inner)
 
-    def init(params: ArrayTree) -> Drawn:
-        return Drawn(jnp.zeros((), jnp.int32), initial_state(inner, widened(params)))
+    def init(params: ArrayTree, inner: Any) -> dict[str, Any]:
+        return {"inner": inner}
 
-    def update(x: ArrayTree, state: Drawn, params: Any = None, **extra: Any) -> tuple[ArrayTree, Drawn]:
+    def update(x: ArrayTree, state: Any, params: Any, now: Now, seed: Numeric) -> tuple[ArrayTree, Any]:
         weights = _weights(lambda p, _: _wide(p), "round_stochastically", params, params)
-        y, kept = run_update(inner, widened(x), state.inner, weights, **extra)
-        strides = _STRIDE * state.count.astype(jnp.uint32)
+        y, inner = now.run("inner", widened(x, weights), state["inner"], weights)
+        strides = _STRIDE * now.count.astype(jnp.uint32)
 
-        def land(g: Array, p: Array, w: Array, m: Any, i: int) -> tuple[Array, Any]:
+        def land(dtype: Any, p: Array, w: Array, m: Any, i: int) -> tuple[Array, Any]:
             first = jax.random.bits(jax.random.fold_in(jax.random.key(seed), i), p.shape, jnp.uint16)
             bits = (first.astype(jnp.uint32) + strides) % 2**16
-            return _way(p, dithered(w, p.dtype, bits), g.dtype), m
+            return _way(p, dithered(w, p.dtype, bits), dtype), m
 
         updates, _ = _landed(land, x, y, params, weights, params)
-        return updates, Drawn(optax.safe_increment(state.count), kept)
+        return updates, {"inner": inner}
 
-    return _outermost("round_stochastically", init, update)
+    return Whole({"inner": part(inner)}, init, update, narrow=True, hyper={"seed": seed})
 
 
 def nearest(x: Array, dtype: Any) -> Array:
     """x rounded to the numbers of a narrower dtype, still in its own; what is finite stays finite.
 
-    Done by hand: of a rounding whose result is widened again XLA may leave out both.
+    Done by hand: XLA may leave out a rounding whose result is widened again.
     """
     narrow, own = jnp.finfo(dtype), jnp.finfo(x.dtype)
     if narrow.bits >= own.bits:
@@ -239,7 +216,7 @@ def _bounded(x: Array, y: Array, narrow: Any) -> Array:
 
 
 def _way(p: Array, to: Array, dtype: Any) -> Array:
-    """What is to be added to p to be there, as well as the update's dtype can say it."""
+    """The step from p to there, rounded to the update's dtype."""
     return nearest(to - _wide(p), dtype)
 
 
@@ -253,8 +230,8 @@ def _narrow(p: Any) -> bool:
 
 
 def _of_narrow(f: Callable, params: ArrayTree) -> ArrayTree:
-    """f of the parameters in half precision, `optax.MaskedNode` for others."""
-    return jax.tree.map(lambda p: f(p) if _narrow(p) else optax.MaskedNode(), params)
+    """f of the parameters in half precision, None for others."""
+    return jax.tree.map(lambda p: f(p) if _narrow(p) else None, params)
 
 
 def _weights(f: Callable, name: str, params: Any, kept: ArrayTree) -> ArrayTree:
@@ -265,25 +242,16 @@ def _weights(f: Callable, name: str, params: Any, kept: ArrayTree) -> ArrayTree:
 
 
 def _landed(land: Callable, x: ArrayTree, y: ArrayTree, params: Any, weights: Any, kept: Any) -> tuple[Any, Any]:
-    """The updates in the dtypes of x, and what is kept: land(gradient, parameter, weight + step, kept, place)."""
+    """The updates and what is kept: land(the update's dtype, parameter, weight + step, kept, place)."""
     structure, rows = columns(x, y, params, weights, kept)
 
     def one(i: int, g: Any, y: Any, p: Any, w: Any, m: Any) -> tuple[Any, Any]:
         if absent(g):
             return g, m
-        return land(g, p, w + y, m, i) if _narrow(p) else (y, m)
+        if not _narrow(p):
+            return y, m
+        return land(jnp.promote_types(jnp.result_type(g), p.dtype), p, w + y, m, i)
 
     out = [one(i, *row) for i, row in enumerate(rows)]
     updates, kept = (structure.unflatten(part) for part in zip(*out, strict=True)) if out else (x, kept)
-    return rounded(updates, x), kept
-
-
-def _outermost(name: str, init: Callable, update: Callable) -> Piece:
-    """A piece that must see the parameters as they are."""
-
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise ValueError(f"{name} must see the parameters' dtypes: put it around the whole optimizer, {name}(chain(…))")
-
-    made = Piece(init, update)
-    made.body, made.wide_update = ITSELF, refuse
-    return made
+    return rounded(updates, x, params), kept

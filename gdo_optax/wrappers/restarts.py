@@ -1,48 +1,35 @@
 """What becomes of an optimizer's state where slow weights have moved the parameters."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
+from gdo_optax.counting import Schedule, schedule
+from gdo_optax.engine.combinators import part
+from gdo_optax.engine.interpreter import Now
+from gdo_optax.engine.states import initial
+from gdo_optax.engine.nodes import Whole
 from gdo_optax.engine.numerics import as_dtype, copy
-from gdo_optax.engine.combinators import initial_state, run_update, single
-from gdo_optax.engine.piece import ITSELF, Hyperparameter, Piece, assemble, piece
+from gdo_optax.engine.piece import Hyperparameter, piece
+from gdo_optax.engine.states import EVAL_DISPLACEMENT, EVAL_WEIGHTS
 from gdo_optax.engine.trees import absent, each, path_name
-
-
-class Restarted(NamedTuple):
-    """A count of updates (int32) and the state of the optimizer."""
-
-    count: Array
-    inner: Any
-
-
-class Interpolated(NamedTuple):
-    """A count of updates (int32), the optimizer's state, and its first moments as the last synchronisation left them.
-
-    `synchronized` is a tree like `inner`, with `optax.MaskedNode` in place of everything else.
-    """
-
-    count: Array
-    synchronized: Any
-    inner: Any
 
 
 FIRST_MOMENTS = {"trace", "velocity", "momentum", "direction", "mu"}
 """Names in the path of a first moment: those of our own states, and optax's."""
 
-OTHERS = {"scale", "nu", "weights", "mean", "synchronized"}
+OTHERS = {"scale", "nu", EVAL_WEIGHTS, EVAL_DISPLACEMENT, "mean", "synchronized"}
 """Names of what is remembered beside them. The outermost name counts: a parameter may be called mu or scale."""
 
 
 def is_first_moment(path: str) -> bool:
     """Whether a state's path names a velocity or an average of gradients, not of their squares.
 
-    >>> is_first_moment("scale_by_adam/direction/ema"), is_first_moment("scale_by_adam/scale/ema")
+    >>> is_first_moment("scale_by_adam/direction/ema/memory"), is_first_moment("scale_by_adam/scale/ema/memory")
     (True, False)
     """
     names = path.replace("#", "/").split("/")
@@ -51,8 +38,11 @@ def is_first_moment(path: str) -> bool:
 
 
 @piece
-def restart_state(inner: optax.GradientTransformation, every: Numeric) -> Piece:
-    """The inner optimizer starts anew, from the parameters of that moment, after every k-th update.
+def restart_state(inner: optax.GradientTransformation, every: Numeric) -> Whole:
+    """The inner optimizer forgets all it remembers, after every k-th update.
+
+    Its memories start anew from the parameters of that moment, and so does their `age`, which debiasing reads. The
+    clock goes on, so a schedule does not start again.
 
     >>> import jax.numpy as jnp
     >>> from gdo_optax import trace
@@ -61,19 +51,20 @@ def restart_state(inner: optax.GradientTransformation, every: Numeric) -> Piece:
     >>> tx.update(jnp.ones(1), state, jnp.ones(1))[0]
     Array([1.], dtype=float32)
     """
-    inner = single(inner)
+    node = part(inner)
 
-    def init(params: ArrayTree) -> Restarted:
-        return Restarted(jnp.zeros((), jnp.int32), initial_state(inner, params))
+    def init(params: ArrayTree, inner: Any) -> dict[str, Any]:
+        return {"age": jnp.zeros((), jnp.int32), "inner": inner}
 
-    def wide_update(x: ArrayTree, state: Restarted, params: Any = None, **extra: Any) -> tuple[ArrayTree, Restarted]:
-        starts = state.count % every == 0
-        new = initial_state(inner, x if params is None else params)
-        kept = jax.tree.map(lambda new, old: jnp.where(starts, new, old), new, state.inner)
-        y, kept = run_update(inner, x, kept, params, **extra)
-        return y, Restarted(optax.safe_increment(state.count), kept)
+    def update(x: ArrayTree, state: Any, params: Any, now: Now, every: Numeric) -> tuple[ArrayTree, Any]:
+        starts = _unless_skipped(now.count % every == 0, now)
+        new, _ = initial(node, x if params is None else params)
+        inner = jax.tree.map(lambda new, old: jnp.where(starts, new, old), new, state["inner"])
+        age = jnp.where(starts, 0, state["age"])
+        y, inner = now.but(age=age).run("inner", x, inner, params)
+        return y, {"age": optax.safe_increment(age), "inner": inner}
 
-    return assemble(init, wide_update, body=ITSELF)
+    return Whole({"inner": node}, init, update, hyper={"every": every})
 
 
 @piece
@@ -82,14 +73,15 @@ def interpolate_state(
     every: Numeric,
     share: Hyperparameter,
     where: Callable[[str], bool] = is_first_moment,
-) -> Piece:
+) -> Whole:
     """After every k-th update the first moments of the inner optimizer go back towards those of k updates before.
 
         m ← α·m + (1−α)·m°,   m° ← m
 
-    `where` tells from a path of the inner state, such as "trace/kernel", whether it is to be interpolated. A schedule
-    for `share` gets the count of that k-th update. (The code of the paper's authors keeps m° as another name of m
-    itself, which makes it m ← α(2−α)·m.)
+    `where` tells from a path of the inner state, such as "trace/memory/kernel", whether it is to be interpolated. The
+    state holds m° as `synchronized`, a tree like the inner state with None for all else. A schedule for `share` gets
+    the count of that k-th update. (The code of the paper's authors keeps m° as another name of m itself, which makes it
+    m ← α(2−α)·m.)
 
     >>> import jax.numpy as jnp
     >>> from gdo_optax import chain, trace
@@ -98,30 +90,41 @@ def interpolate_state(
     >>> tx.update(jnp.ones(1), state)[0]
     Array([1.25], dtype=float32)
     """
-    inner = single(inner)
 
     def chosen(state: Any) -> Any:
         def one(path: tuple, a: Array) -> Any:
-            return a if where(path_name(path)) and jnp.issubdtype(a.dtype, jnp.inexact) else optax.MaskedNode()
+            return a if where(path_name(path)) and jnp.issubdtype(a.dtype, jnp.inexact) else None
 
         return jax.tree.map_with_path(one, state)
 
-    def init(params: ArrayTree) -> Interpolated:
-        kept = initial_state(inner, params)
-        return Interpolated(jnp.zeros((), jnp.int32), jax.tree.map(lambda a: copy(a, a.dtype), chosen(kept)), kept)
+    def init(params: ArrayTree, inner: Any) -> dict[str, Any]:
+        return {"synchronized": jax.tree.map(lambda a: copy(a, a.dtype), chosen(inner)), "inner": inner}
 
-    def wide_update(x: ArrayTree, state: Interpolated, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
-        count, before, kept = state
-        synchronizes = (count > 0) & (count % every == 0)
-        alpha = share(jnp.maximum(count - 1, 0)) if callable(share) else share
+    def update(
+        x: ArrayTree, state: Any, params: Any, now: Now, every: Numeric, share: Numeric
+    ) -> tuple[ArrayTree, Any]:
+        before, inner = state["synchronized"], state["inner"]
+        synchronizes = _unless_skipped((now.count > 0) & (now.count % every == 0), now)
 
-        def pulled(now: Array, then: Array) -> Array:
-            return jnp.where(synchronizes, then + as_dtype(alpha, now.dtype) * (now - then), now)
+        def pulled(m: Array, then: Array) -> Array:
+            return jnp.where(synchronizes, then + as_dtype(share, m.dtype) * (m - then), m)
 
-        new = each(pulled, chosen(kept), before)
-        before = each(lambda now, then: jnp.where(synchronizes, now, then), new, before)
-        kept = jax.tree.map(lambda now, a: a if absent(now) else now, new, kept, is_leaf=absent)
-        y, kept = run_update(inner, x, kept, params, **extra)
-        return y, Interpolated(optax.safe_increment(count), before, kept)
+        new = each(pulled, chosen(inner), before)
+        before = each(lambda m, then: jnp.where(synchronizes, m, then), new, before)
+        inner = jax.tree.map(lambda m, a: a if absent(m) else m, new, inner, is_leaf=absent)
+        y, inner = now.run("inner", x, inner, params)
+        return y, {"synchronized": before, "inner": inner}
 
-    return assemble(init, wide_update, body=ITSELF)
+    hyper = {"every": every, "share": _before(share) if callable(share) else share}
+    return Whole({"inner": part(inner)}, init, update, hyper=hyper)
+
+
+@schedule
+def _before(of: Schedule) -> Schedule:
+    """of(count − 1), from the second update on."""
+    return lambda count: of(jnp.maximum(count - 1, 0))
+
+
+def _unless_skipped(due: Array, now: Now) -> Array:
+    """Whether it is time, and the step is no skipped one, in which no memory may change."""
+    return due if now.keep is None else due & now.keep

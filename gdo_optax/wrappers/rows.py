@@ -2,19 +2,19 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree
 
-from gdo_optax.engine.combinators import choice, chosen_by, initial_state, remembers, run_update, single, waits
-from gdo_optax.engine.piece import ITSELF, Piece, assemble, piece
-from gdo_optax.grouping import Choices, array_of
-from gdo_optax.engine.trees import Mask, each, marks, of_parameters, overlaid
+from gdo_optax.engine.combinators import part
+from gdo_optax.engine.interpreter import Now
+from gdo_optax.engine.nodes import Whole
+from gdo_optax.engine.piece import piece
+from gdo_optax.engine.trees import Mask, each, overlaid
 
 
 @piece
-def lazy(inner: optax.GradientTransformation, state: str = "frozen", mask: Mask | None = None) -> Piece:
+def lazy(inner: optax.GradientTransformation, state: str = "frozen", mask: Mask | None = None) -> Whole:
     """Lazy updates: rows without a gradient stay as they are, and so does what is remembered of them.
 
         θᵢ, mᵢ, vᵢ ← inner          where any entry of the gradient's row i is not 0
@@ -45,49 +45,22 @@ def lazy(inner: optax.GradientTransformation, state: str = "frozen", mask: Mask 
     Array([[-1.5],
            [ 0. ]], dtype=float32)
     """
-    inner = single(inner)
     if state not in ("frozen", "dense"):
         raise ValueError(f'lazy: state={state!r} is neither "frozen" nor "dense"')
+    frozen = state == "frozen"
 
-    def init(params: ArrayTree) -> Any:
-        return initial_state(inner, params)
-
-    frozen, common, this = state == "frozen", getattr(inner, "common", None), object()
-
-    def choices(tree: ArrayTree) -> Choices:
-        return ({} if mask is None else {this: marks(mask, tree)}) | chosen_by([inner])(tree)
-
-    def wide_update(x: ArrayTree, kept: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
-        touched = each(_touched, array_of(x))
+    def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
+        rows = each(_touched, x)
         if mask is not None:
-            touched = overlaid(choice(mask, this, extra), touched, each(lambda row: row | True, touched))
-        if "touched" in extra:
-            touched = each(jnp.logical_and, touched, extra["touched"])
-        own = {**extra, "touched": touched} if frozen and common else extra
-        y, new = run_update(inner, x, kept, params, **own)
-        y = each(lambda y, row: jnp.where(row, y, 0), array_of(y), touched)
-        return y, of_parameters(init, _frozen, touched, new, kept) if frozen and not common else new
+            rows = overlaid(mask, rows, each(lambda row: row | True, rows))
+        if now.rows is not None:
+            rows = each(jnp.logical_and, rows, now.rows)
+        y, new = now.but(rows=rows if frozen else now.rows).run("inner", x, state.get("inner", {}), params)
+        return each(lambda y, row: jnp.where(row, y, 0), y, rows), {"inner": new} if state else {}
 
-    return assemble(
-        init,
-        wide_update,
-        remembers=remembers(inner),
-        waits=waits(inner),
-        common=common,
-        choices=choices,
-        body=ITSELF,
-    )
+    return Whole({"inner": part(inner)}, update=update)
 
 
 def _touched(g: Array) -> Array:
-    # the largest is found as it is read: a boolean for every element would be written out
+    # the largest is found as it is read: a boolean for every element would be materialized
     return jnp.broadcast_to(jnp.max(jnp.abs(g), -1, keepdims=True, initial=0) != 0, g.shape) if g.ndim else g != 0
-
-
-def _frozen(touched: Array, new: Any, old: Any) -> Any:
-    """What is remembered of a parameter, old in the rows that were not touched."""
-
-    def pick(new: Array, old: Array) -> Array:
-        return jnp.where(touched, new, old) if new.shape == touched.shape else new
-
-    return jax.tree.map(pick, new, old)

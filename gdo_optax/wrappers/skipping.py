@@ -1,40 +1,33 @@
 """Steps that are left out."""
 
-import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import optax
-from chex import Array, ArrayTree
+from chex import ArrayTree
 
-from gdo_optax.engine.combinators import in_place_if, initial_state, run_update, single, waits
-from gdo_optax.engine.piece import ITSELF, Piece, assemble, piece
-from gdo_optax.engine.trees import all_finite, each
-
-
-class Skipped(NamedTuple):
-    """How many steps were left out (int32), and the state of the optimizer."""
-
-    skipped: Array
-    inner: Any
+from gdo_optax.engine.combinators import part
+from gdo_optax.engine.interpreter import Now
+from gdo_optax.engine.nodes import Whole
+from gdo_optax.engine.piece import piece
+from gdo_optax.engine.reductions import all_finite
+from gdo_optax.engine.trees import each
 
 
 @piece
-def skip_nonfinite(inner: optax.GradientTransformation) -> Piece:
+def skip_nonfinite(inner: optax.GradientTransformation) -> Whole:
     """A step whose gradient is not finite is left out: parameters, moments, counts and decay stay as they were.
 
         θ, state ← inner(g)        where all of g is finite
         θ, state                   unchanged, to the bit, where any of it is an infinity or a NaN
 
     It goes around the whole optimizer, slow weights and `accumulate` too, which by itself leaves out a micro-batch;
-    `eval_params` reads what is inside. The state counts what was left out. All is decided on the device: averages, sums
-    and what is made of them choose number by number what they keep, which costs a pass over the gradient; anything else
-    goes through one `jax.lax.cond`, in which the step takes the place of the gradient and nothing is copied.
-    optax.apply_if_finite judges by the updates instead, and an infinite square that a division has turned into 0 stays
-    in its moments; here the gradient alone is judged, of which, where it is finite, our own pieces make finite steps.
-    What is emitted in place of a step is −0, which added changes no bit, not even of a −0. Where workers have gradients
-    of their own, average these first, so that all of them skip.
+    `eval_params` finds the averages inside. The state counts the skipped steps. All is decided on the device: every
+    memory selects its new or its old value, at the cost of one more pass over the gradient. optax.apply_if_finite tests
+    the updates instead, so an infinite square that a division has turned into 0 stays in its moments. Here only the
+    gradient is tested: our pieces turn finite gradients into finite updates. A skipped step emits −0.0; adding it
+    leaves every bit of the parameters unchanged. Where workers have gradients of their own, average these first, so
+    that all of them skip.
 
     Args:
         inner: any optax transformation.
@@ -49,33 +42,21 @@ def skip_nonfinite(inner: optax.GradientTransformation) -> Piece:
     >>> tx, zero = skip_nonfinite(momentum(1.0, 0.5)), jnp.zeros(1)
     >>> _, state = tx.update(zero + 2, tx.init(zero))
     >>> updates, state = tx.update(zero + jnp.nan, state)
-    >>> updates, state.skipped
+    >>> updates, state["state"]["skipped"]
     (Array([-0.], dtype=float32), Array(1, dtype=int32))
     >>> tx.update(zero + 2, state)[0]
     Array([-3.], dtype=float32)
     """
-    inner = single(inner)
 
-    def init(params: ArrayTree) -> Skipped:
-        return Skipped(jnp.zeros((), jnp.int32), initial_state(inner, params))
+    def init(params: ArrayTree, inner: Any) -> dict[str, Any]:
+        return {"skipped": jnp.zeros((), jnp.int32), "inner": inner}
 
-    wide = assemble(init, functools.partial(_guarded, functools.partial(run_update, inner), waits(inner)), body=ITSELF)
-    if not isinstance(inner, Piece):
-        return wide
-    # what must see the parameters' own dtypes is updated by itself
-    own = Piece(init, functools.partial(_guarded, inner.update, inner.waits))
-    own.body, own.wide_update = ITSELF, wide.wide_update
-    return own
-
-
-def _guarded(
-    run: Callable, waiting: bool, x: ArrayTree, state: Skipped, params: Any = None, **extra: Any
-) -> tuple[Any, Skipped]:
-    good = all_finite(x)
-    if waiting:
+    def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
+        good = all_finite(x)
         x = each(lambda g: jnp.where(good, g, 0), x)
-        y, kept = run(x, state.inner, params, go=good, **extra)
-    else:
-        y, kept = in_place_if(good, run, x, state.inner, params, **extra)
-    y = each(lambda a: jnp.where(good, a, -0.0), y)
-    return y, Skipped(jnp.where(good, state.skipped, optax.safe_increment(state.skipped)), kept)
+        y, kept = now.run("inner", x, state["inner"], params, keep=good)
+        skipped = jnp.where(good, state["skipped"], optax.safe_increment(state["skipped"]))
+        return each(lambda a: jnp.where(good, a, -0.0), y), {"skipped": skipped, "inner": kept}
+
+    node = part(inner, outermost=True)
+    return Whole({"inner": node}, init, update, clocked=True, narrow=getattr(node, "narrow", False))

@@ -1,5 +1,6 @@
 """An optimizer of large tables that reads and writes only the rows of a batch."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -8,15 +9,18 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree
 
-from gdo_optax.engine.combinators import initial_state, run_update, single
-from gdo_optax.engine.piece import ITSELF, Piece, assemble, piece
+from gdo_optax.engine.combinators import part
+from gdo_optax.engine.interpreter import Now, walk
+from gdo_optax.engine.states import initial, map_slots
+from gdo_optax.engine.nodes import Node, Whole
+from gdo_optax.engine.piece import piece
 from gdo_optax.engine.printing import show
+from gdo_optax.engine.trees import absent, is_rows, path_name
 from gdo_optax.rows import Rows, summed, taken
-from gdo_optax.engine.trees import absent, is_rows, of_parameters, path_name
 
 
 @piece
-def sparse_rows(inner: optax.GradientTransformation, counts: str = "global") -> Piece:
+def sparse_rows(inner: optax.GradientTransformation, counts: str = "global") -> Whole:
     """Sparse rows: `lazy(inner)` of gradients that are `Rows`, at a cost that does not grow with the table.
 
         I = {i : Σⱼ gⱼ ≠ 0 over the values gⱼ of index i}      the touched rows, at most k
@@ -58,76 +62,89 @@ def sparse_rows(inner: optax.GradientTransformation, counts: str = "global") -> 
            [-4.5],
            [ 0. ]], dtype=float32)
     """
-    inner = single(inner)
+    node = part(inner)
     if counts not in ("global", "row"):
         raise ValueError(f'sparse_rows: counts={counts!r} is neither "global" nor "row"')
-    return _together(inner) if counts == "global" else _by_row(inner)
+    return _together(node, show(inner)) if counts == "global" else _by_row(node)
 
 
-def _together(inner: optax.GradientTransformation) -> Piece:
+def _together(node: Node, name: str) -> Whole:
     """One state of the whole tree; the inner update sees the touched rows as small tables."""
 
-    def init(params: ArrayTree) -> Any:
-        return initial_state(inner, params)
+    def get(place: Place, m: Array) -> Array:
+        if m.shape != place.shape:
+            raise ValueError(
+                f"sparse_rows: {name} remembers {m.shape} of a table {place.shape}, not row by row: "
+                'take counts="row" or a dense gradient'
+            )
+        return taken(jnp.asarray(m), place.indices)
 
-    def row_by_row(table: Array, memory: Any) -> None:
-        for m in jax.tree.leaves(memory):
-            if m.shape != table.shape:
-                raise ValueError(
-                    f"sparse_rows: {show(inner)} remembers {m.shape} of a table {table.shape}, not row by row: "
-                    'take counts="row" or a dense gradient'
-                )
-
-    def wide_update(x: ArrayTree, kept: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
+    def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
+        kept = state.get("inner", {})
         if not any(map(is_rows, _leaves(x))):
-            return run_update(inner, x, kept, params, **extra)
+            y, new = now.run("inner", x, kept, params)
+            return y, {"inner": new} if state else {}
         x = _touched(x, params)
-        at = _where_rows(lambda g: g.indices, lambda g: None, x)
-        of_parameters(init, row_by_row, _where_rows(lambda g, p: p, lambda g, p: None, x, params), kept)
-        small = of_parameters(init, _get, at, kept)
+        places = _where_rows(lambda g, p: Place(g.indices, jnp.shape(p)), lambda g, p: None, x, params)
         values = _where_rows(lambda g: g.values, lambda g: g, x)
         rows = _where_rows(lambda g, p: taken(p, g.indices), lambda g, p: p, x, params)
-        y, new = run_update(inner, values, small, rows, **extra)
+        y, new = now.run("inner", values, map_slots(node, get, places, kept), rows)
         y = _where_rows(lambda g, u: Rows(g.indices, u), lambda g, u: u, x, y)
-        return y, of_parameters(init, _put, at, new, kept)
+        new = map_slots(node, lambda place, n, o: _put(place.indices, n, o), places, new, kept)
+        return y, {"inner": new} if state else {}
 
-    return assemble(init, wide_update, body=ITSELF)
+    return Whole({"inner": node}, update=update)
 
 
-def _by_row(inner: optax.GradientTransformation) -> Piece:
-    """A state of its own for every row of every array, as if the row were the only parameter."""
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """The rows of a table that a gradient touches, and the shape of the table."""
 
-    def init(params: ArrayTree) -> Any:
+    indices: Array
+    shape: tuple[int, ...]
+
+
+def _by_row(node: Node) -> Whole:
+    """A state of its own, with a clock, for every row of every array, as if the row were the only parameter."""
+
+    def init(params: ArrayTree) -> dict[str, Any]:
         structure: Any = jax.tree.structure(params, is_leaf=absent)
 
         def first(i: int, p: Any) -> Any:
-            return p if absent(p) else _of_rows(p)(lambda row: initial_state(inner, _alone(structure, i, row)))(p)
+            def of_row(row: Array) -> dict[str, Any]:
+                state, _ = initial(node, _alone(structure, i, row))
+                return {"inner_count": jnp.zeros((), jnp.int32), "state": state}
 
-        return structure.unflatten([first(i, p) for i, p in enumerate(_leaves(params))])
+            return p if absent(p) else _of_rows(p)(of_row)(p)
 
-    def wide_update(x: ArrayTree, kept: Any, params: Any = None, **extra: Any) -> tuple[ArrayTree, Any]:
+        return {"inner": structure.unflatten([first(i, p) for i, p in enumerate(_leaves(params))])}
+
+    def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
         x = _touched(x, params)
         structure: Any = jax.tree.structure(x, is_leaf=_leaf)
 
         def leaf(i: int, g: Any, states: Any, p: Any) -> tuple[Any, Any]:
             def one(g: Array, s: Any, p: Any) -> tuple[Array, Any]:
-                y, new = run_update(inner, _alone(structure, i, g), s, _alone(structure, i, p), **extra)
-                return structure.flatten_up_to(y)[i], new
+                there = now.but(count=s["inner_count"], age=s["inner_count"])
+                y, new = walk(node, _alone(structure, i, g), s["state"], _alone(structure, i, p), there)
+                count = optax.safe_increment(s["inner_count"])
+                return structure.flatten_up_to(y)[i], {"inner_count": count, "state": new}
 
             if absent(g):
                 return g, states
             if not is_rows(g):
                 return _of_rows(g)(one)(g, states, p)
             y, new = jax.vmap(one)(g.values, _get(g.indices, states), taken(p, g.indices))
-            return Rows(g.indices, y), _put(g.indices, new, states)
+            return Rows(g.indices, y), _put_all(g.indices, new, states)
 
         leaves = _leaves(x)
         beside = [None] * len(leaves) if params is None else structure.flatten_up_to(params)
-        rows = zip(leaves, structure.flatten_up_to(kept), beside, strict=True)
+        rows = zip(leaves, structure.flatten_up_to(state["inner"]), beside, strict=True)
         out = [leaf(i, *row) for i, row in enumerate(rows)]
-        return structure.unflatten([y for y, _ in out]), structure.unflatten([s for _, s in out])
+        inner = structure.unflatten([s for _, s in out])
+        return structure.unflatten([y for y, _ in out]), {"inner": inner}
 
-    return assemble(init, wide_update, body=ITSELF)
+    return Whole(init=init, update=update, compiled=node.compiles and not node.outside)
 
 
 def _of_rows(x: Array) -> Callable:
@@ -139,7 +156,7 @@ def _alone(structure: Any, place: int, x: Any) -> Any:
     """A tree of the structure with x in its place and nothing else."""
     if x is None:
         return None
-    return structure.unflatten([x if i == place else optax.MaskedNode() for i in range(structure.num_leaves)])
+    return structure.unflatten([x if i == place else None for i in range(structure.num_leaves)])
 
 
 def _touched(x: ArrayTree, params: Any) -> ArrayTree:
@@ -171,14 +188,18 @@ def _check(name: str, rows: Rows, table: Any) -> None:
         )
 
 
-def _get(indices: Array, memory: Any) -> Any:
-    """The rows of whatever is remembered."""
-    return jax.tree.map(lambda m: taken(m, indices), memory)
+def _get(indices: Array, states: Any) -> Any:
+    """The rows of all arrays of a state."""
+    return jax.tree.map(lambda m: taken(jnp.asarray(m), indices), states)
 
 
-def _put(indices: Array, new: Any, old: Any) -> Any:
-    """The old memory with new rows."""
-    return jax.tree.map(lambda n, o: o.at[indices].set(n.astype(o.dtype), mode="drop"), new, old)
+def _put_all(indices: Array, new: Any, old: Any) -> Any:
+    """The old state with new rows."""
+    return jax.tree.map(lambda n, o: _put(indices, n, o), new, old)
+
+
+def _put(indices: Array, new: Array, old: Array) -> Array:
+    return jnp.asarray(old).at[indices].set(new.astype(old.dtype), mode="drop")
 
 
 def _leaf(x: Any) -> bool:

@@ -4,43 +4,25 @@ import functools
 import math
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.engine.combinators import initial_state, run_update, single
-from gdo_optax.engine.piece import ITSELF, Piece, Weights, assemble, piece
+from gdo_optax.engine.combinators import part
+from gdo_optax.engine.interpreter import Now
+from gdo_optax.engine.nodes import Whole
+from gdo_optax.engine.piece import piece
+from gdo_optax.engine.states import EVAL_WEIGHTS
 from gdo_optax.engine.printing import show
 from gdo_optax.engine.trees import path_name
 from gdo_optax.wrappers.precision import dithered
 
 
-class Blocks(NamedTuple):
-    """An array as 8-bit codes in its own shape, and the largest absolute value of every block of it.
-
-    The blocks are runs of one length of the array in row-major order, the last of them shorter. The scale of a block
-    without negative numbers has a minus sign: its codes have 255 levels, not 127 on either side of 0.
-    """
-
-    codes: Array
-    scales: Array
-
-
-class Half(NamedTuple):
-    """An array in bfloat16."""
-
-    values: Array
-
-
-class Stored(NamedTuple):
-    """A count of updates (int32), and the optimizer's state, some arrays of it in few bits."""
-
-    count: Array
-    inner: Any
-
+CODES, SCALES, HALF = "int8_codes", "block_scales", "half_precision"
+"""In place of an array: its 8-bit codes and a scale for every block of them, or itself in bfloat16."""
 
 Where = Callable[[str], bool] | str | None
 
@@ -48,7 +30,7 @@ Where = Callable[[str], bool] | str | None
 @piece
 def store(
     inner: optax.GradientTransformation, where: Where = None, as_: Any = "int8", block_size: Numeric = 256
-) -> Piece:
+) -> Whole:
     """The memories of any optimizer in 8 bits or 16, each decoded before its update and encoded after it.
 
         int8:       x = s·max|x|·(k/n)²      k = 0 … n levels at squares; n = 127, or 255 in blocks without negatives
@@ -90,41 +72,42 @@ def store(
     >>> print(f"{sum(a.nbytes for a in jax.tree.leaves(state)) / 1024**2:.2f} bytes a parameter")
     2.03 bytes a parameter
     """
-    inner, chosen, block_size = single(inner), _chooser(where), int(block_size)
+    chosen, block_size = _chooser(where), int(block_size)
     encode = _encoder(as_, block_size)
 
-    def init(params: ArrayTree) -> Stored:
+    def init(params: ArrayTree, stored: Any) -> dict[str, Any]:
         shapes, count = {jnp.shape(p) for p in jax.tree.leaves(params)}, jnp.zeros((), jnp.int32)
 
         def one(path: tuple, x: Any) -> Any:
-            if isinstance(x, Stored):
+            if _is_whole(x):
                 return x
-            if isinstance(x, Weights):
-                return x if where is None else jax.tree.map_with_path(lambda rest, a: one((*path, *rest), a), x)
             memory = getattr(x, "dtype", None) == jnp.float32 and x.shape in shapes and x.size >= block_size
-            if not memory or not chosen(path_name(path)):
+            second = where is None and EVAL_WEIGHTS in path_name(path).split("/")
+            if not memory or second or not chosen(path_name(path)):
                 return x
             return jax.eval_shape(encode, x, count) if isinstance(x, jax.ShapeDtypeStruct) else encode(x, count)
 
-        state = initial_state(inner, params)
-        return Stored(count, jax.tree.map_with_path(one, state, is_leaf=lambda s: isinstance(s, Weights | Stored)))
+        return {"stored": jax.tree.map_with_path(one, stored, is_leaf=_is_whole)}
 
-    def wide_update(x: ArrayTree, state: Stored, params: Any = None, **extra: Any) -> tuple[ArrayTree, Stored]:
-        count, stored = state
+    def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
+        stored = state["stored"]
         kept = jax.tree.map(lambda a: decoded(a, block_size) if _is_code(a) else a, stored, is_leaf=_is_whole)
-        y, kept = run_update(inner, x, kept, params, **extra)
-        again = jax.tree.map(lambda a, new: encode(new, count) if _is_code(a) else new, stored, kept, is_leaf=_is_whole)
-        return y, Stored(optax.safe_increment(count), again)
+        y, kept = now.run("stored", x, kept, params)
 
-    return assemble(init, wide_update, body=ITSELF)
+        def again(a: Any, new: Any) -> Any:
+            return encode(new, now.count) if _is_code(a) else new
+
+        return y, {"stored": jax.tree.map(again, stored, kept, is_leaf=_is_whole)}
+
+    return Whole({"stored": part(inner)}, init, update)
 
 
 def _is_code(x: Any) -> bool:
-    return isinstance(x, Blocks | Half)
+    return isinstance(x, dict) and set(x) in ({CODES, SCALES}, {HALF})
 
 
 def _is_whole(x: Any) -> bool:
-    return isinstance(x, Blocks | Half | Stored)  # what is stored within is not ours to decode
+    return _is_code(x) or (isinstance(x, dict) and set(x) == {"stored"})  # what a store within holds is not ours
 
 
 def _chooser(where: Where) -> Callable[[str], bool]:
@@ -138,7 +121,7 @@ def _chooser(where: Where) -> Callable[[str], bool]:
     return where
 
 
-def _encoder(as_: Any, block_size: int) -> Callable[[Array, Array], Blocks | Half]:
+def _encoder(as_: Any, block_size: int) -> Callable[[Array, Array], dict[str, Array]]:
     if as_ in ("bfloat16", jnp.bfloat16):
         return jax.jit(half_of)
     if as_ in ("int8", jnp.int8):
@@ -152,12 +135,12 @@ def turns(shape: tuple[int, ...], count: Array) -> Array:
     return places * jnp.uint32(3242174889) + count.astype(jnp.uint32) * jnp.uint32(2447445414)
 
 
-def half_of(x: Array, count: Array) -> Half:
+def half_of(x: Array, count: Array) -> dict[str, Array]:
     """Float32 x in bfloat16, rounded up or down as it is its turn."""
-    return Half(dithered(x, jnp.bfloat16, turns(x.shape, count) >> 16).astype(jnp.bfloat16))
+    return {HALF: dithered(x, jnp.bfloat16, turns(x.shape, count) >> 16).astype(jnp.bfloat16)}
 
 
-def blocks_of(x: Array, count: Array, block_size: int) -> Blocks:
+def blocks_of(x: Array, count: Array, block_size: int) -> dict[str, Array]:
     """Float32 x in codes: |x|/max|x| on levels (k/n)², up or down as it is its turn."""
     b, turn = _rows(x, block_size), _rows(turns(x.shape, count), block_size)
     most, positive = jnp.max(jnp.abs(b), 1, keepdims=True), jnp.min(b, 1, keepdims=True) >= 0
@@ -168,17 +151,17 @@ def blocks_of(x: Array, count: Array, block_size: int) -> Blocks:
     up = limit * (2 * below + 1) < squared - below**2
     level = jnp.clip(below + up.astype(b.dtype), jnp.where(positive & (b > 0), 1.0, 0.0), top)
     codes = (jnp.sign(b) * level).astype(jnp.int32).astype(jnp.int8)  # the upper levels of 255 become negative codes
-    return Blocks(_unrowed(codes, x.shape), jnp.where(positive, -most, most)[:, 0])
+    return {CODES: _unrowed(codes, x.shape), SCALES: jnp.where(positive, -most, most)[:, 0]}
 
 
-def decoded(x: Blocks | Half, block_size: int) -> Array:
+def decoded(x: dict[str, Array], block_size: int) -> Array:
     """The float32 array."""
-    if isinstance(x, Half):
-        return x.values.astype(jnp.float32)
-    c, scale = _rows(x.codes, block_size).astype(jnp.float32), x.scales[:, None]
+    if HALF in x:
+        return x[HALF].astype(jnp.float32)
+    c, scale = _rows(x[CODES], block_size).astype(jnp.float32), x[SCALES][:, None]
     positive = scale < 0
     share = jnp.where(positive & (c < 0), c + 256, c) * jnp.where(positive, 1 / 255, 1 / 127)
-    return _unrowed(share * jnp.abs(share) * jnp.abs(scale), x.codes.shape)
+    return _unrowed(share * jnp.abs(share) * jnp.abs(scale), x[CODES].shape)
 
 
 def _rows(x: Array, block_size: int) -> Array:

@@ -1,26 +1,20 @@
 """Around an optimizer: several workers that descend together, and gradients that come late."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
+from gdo_optax.engine.combinators import chain, parallel, part
+from gdo_optax.engine.interpreter import Now
+from gdo_optax.engine.nodes import Rule, Whole, rule
 from gdo_optax.engine.numerics import wide_dtype
-from gdo_optax.engine.combinators import chain, initial_state, parallel, run_update, single
-from gdo_optax.engine.piece import ITSELF, Hyperparameter, Piece, assemble, piece
+from gdo_optax.engine.piece import Hyperparameter, Piece, piece
+from gdo_optax.engine.trees import absent, each
 from gdo_optax.pieces.scales import scale_by_learning_rate
 from gdo_optax.pieces.workers import AxisName, fetch, parameter_server, synchronize
-from gdo_optax.engine.trees import absent, columns, each
-
-
-class Delayed(NamedTuple):
-    """A count of updates (int32), the gradients that are under way, (delay, …) each, and the optimizer's state."""
-
-    count: Array
-    memory: ArrayTree
-    inner: Any
 
 
 @piece
@@ -119,7 +113,7 @@ def _last(server: Array, worker: Array) -> Array:
 
 
 @piece
-def delay(inner: optax.GradientTransformation, delay: int) -> Piece:
+def delay(inner: optax.GradientTransformation, delay: int) -> Piece | Whole:
     """Stale gradients: update t steps with the gradient of update t − d, as one of many workers would.
 
         θₜ = inner(θₜ₋₁; gₜ₋d)        t > d;   θₜ = θ₀ before
@@ -148,30 +142,30 @@ def delay(inner: optax.GradientTransformation, delay: int) -> Piece:
     """
     if delay == 0:
         return chain(inner)
-    inner = single(inner)
+    number = int(delay)
 
-    def init(params: ArrayTree) -> Delayed:
-        return Delayed(jnp.zeros((), jnp.int32), _slots(params, int(delay)), initial_state(inner, params))
+    def init(params: ArrayTree, inner: Any) -> dict[str, Any]:
+        return {"memory": jax.tree.map(lambda p: _slots(p, number), params), "inner": inner}
 
-    def wide_update(x: ArrayTree, state: Delayed, params: Any = None, **extra: Any) -> tuple[ArrayTree, Delayed]:
-        slot = state.count % int(delay)
-        late = each(lambda x, m: jax.lax.dynamic_index_in_dim(m, slot, keepdims=False).astype(x.dtype), x, state.memory)
-        memory = each(lambda m, x: m if absent(x) else m.at[slot].set(x.astype(m.dtype)), state.memory, x)
+    def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
+        slot, memory = now.count % number, state["memory"]
+        late = each(lambda x, m: jax.lax.dynamic_index_in_dim(m, slot, keepdims=False).astype(x.dtype), x, memory)
+        memory = each(lambda m, x: m if absent(x) else m.at[slot].set(x.astype(m.dtype)), memory, x)
 
-        def step(kept: Any) -> tuple[ArrayTree, Any]:
-            return run_update(inner, late, kept, params, **extra)
+        def step(inner: Any) -> tuple[ArrayTree, Any]:
+            return now.run("inner", late, inner, params)
 
-        def wait(kept: Any) -> tuple[ArrayTree, Any]:
-            return each(jnp.zeros_like, late), kept
+        def wait(inner: Any) -> tuple[ArrayTree, Any]:
+            return each(jnp.zeros_like, late), inner
 
-        y, kept = jax.lax.cond(state.count >= int(delay), step, wait, state.inner)
-        return y, Delayed(optax.safe_increment(state.count), memory, kept)
+        y, inner = jax.lax.cond(now.age >= number, step, wait, state["inner"])
+        return y, {"memory": memory, "inner": inner}
 
-    return assemble(init, wide_update, body=ITSELF)
+    return Whole({"inner": part(inner)}, init, update, clocked=True)
 
 
 @piece
-def random_delay(max_delay: int, seed: Numeric = 0) -> Piece:
+def random_delay(max_delay: int, seed: Numeric = 0) -> Rule:
     """Every coordinate of the gradient arrives by itself, 0, 1, … or D updates late; what arrives together is added up.
 
         yₜ[c] = Σ { gₛ[c] : s + dₛ[c] = t },   dₛ[c] uniform on 0, …, D
@@ -200,29 +194,15 @@ def random_delay(max_delay: int, seed: Numeric = 0) -> Piece:
     """
     slots = int(max_delay) + 1
 
-    def init(params: ArrayTree) -> dict[str, Any]:
-        return {"count": jnp.zeros((), jnp.int32), "memory": _slots(params, slots)}
+    def arrived(m: Array, x: Array, key: Array) -> tuple[Array, Array]:  # m[i] arrives i updates from now
+        late = jax.random.randint(key, x.shape, 0, slots, jnp.int32)
+        place = jnp.arange(slots, dtype=jnp.int32).reshape(-1, *[1] * x.ndim)
+        m = m + jnp.where(place == late[None], x[None], 0)
+        return jnp.concatenate([m[1:], jnp.zeros_like(m[:1])]), m[0]
 
-    def wide_update(x: ArrayTree, state: dict[str, Any], params: Any = None, **_: Any) -> tuple[ArrayTree, dict]:
-        key = jax.random.fold_in(jax.random.key(seed), state["count"])
-        now = state["count"] % slots
-
-        def leaf(i: int, x: Array, m: Array) -> tuple[Array, Array]:
-            if absent(x):
-                return x, m
-            late = jax.random.randint(jax.random.fold_in(key, i), x.shape, 0, slots, jnp.int32)
-            place = jnp.arange(slots, dtype=jnp.int32).reshape(-1, *[1] * x.ndim)
-            m = m + jnp.where(place == (now + late)[None] % slots, x.astype(m.dtype)[None], 0)
-            return m[now].astype(x.dtype), m.at[now].set(0)
-
-        structure, rows = columns(x, state["memory"])
-        out = [leaf(i, *row) for i, row in enumerate(rows)]
-        y, memory = (structure.unflatten([o[k] for o in out]) for k in (0, 1))
-        return y, {"count": optax.safe_increment(state["count"]), "memory": memory}
-
-    return assemble(init, wide_update)
+    return rule(arrived, init=lambda p: _slots(p, slots), seed=seed)
 
 
-def _slots(params: ArrayTree, number: int) -> ArrayTree:
+def _slots(p: Array, number: int) -> Array:
     """Zeros for so many gradients."""
-    return jax.tree.map(lambda p: jnp.zeros_like(p, dtype=wide_dtype(p), shape=(number, *jnp.shape(p))), params)
+    return jnp.zeros_like(p, dtype=wide_dtype(p), shape=(number, *jnp.shape(p)))
