@@ -20,8 +20,8 @@ import numpy as np
 import optax
 from chex import Array, ArrayTree
 
-from gdo_optax.entry import Entry
 from gdo_optax.engine.trees import absent, path_name
+from gdo_optax.entry import Entry
 from gdo_optax.wrappers.skipping import skip_nonfinite
 from tests.catalogue import cheap_jit
 

@@ -37,7 +37,12 @@ PACKAGE = ROOT / "gdo_optax"
 
 # Where the mathematics is, and which tests concern it, the cheapest first; those of the oracles are found by name.
 TESTS: dict[str, tuple[str, ...]] = {
-    "numerics.py": ("numerics", "properties", "pieces"),
+    "engine/numerics.py": ("numerics", "properties", "pieces"),
+    "engine/reductions.py": ("segments", "skipping", "pieces"),
+    "engine/xla.py": ("rereading", "numerics"),
+    "engine/states.py": ("state", "engine", "wrappers"),
+    "engine/interpreter.py": ("properties", "pieces", "numerics", "pieces_contract", "segments", "engine"),
+    "engine/combinators.py": ("properties", "pieces", "variants", "evaluations"),
     "rows.py": ("rows",),
     "schedules.py": ("schedules", "variants"),
     "warmups.py": ("schedules",),
@@ -47,9 +52,6 @@ TESTS: dict[str, tuple[str, ...]] = {
     "stopping.py": ("strategies",),
     "sampling.py": ("strategies",),
     "damping.py": ("problems",),
-    "leafwise.py": ("properties", "pieces", "numerics", "pieces_contract"),
-    "makers.py": ("properties", "pieces", "numerics", "pieces_contract"),
-    "combinators.py": ("properties", "pieces", "variants", "evaluations"),
     "frage.py": ("frage",),
     "tasks": ("tasks",),
     "pieces/matrices.py": ("matrices",),

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gdo_optax.family import Entry
 from gdo_optax.engine.ranges import RANGES
+from gdo_optax.family import Entry
 
 
 class Traced(NamedTuple):

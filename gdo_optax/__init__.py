@@ -1,10 +1,6 @@
 """Every classic gradient-descent method for JAX, each a short list of pure, composable pieces."""
 
 from gdo_optax import like
-from gdo_optax.engine.combinators import adaptive, chain, masked, mean_of, parallel, recall
-from gdo_optax.engine.nodes import Rule, Whole, per_step, rule
-from gdo_optax.engine.piece import Piece, piece
-from gdo_optax.engine.states import eval_params
 from gdo_optax.cycles import OneCycle, one_cycle, one_cycle_three_phase, piecewise_linear, ranger21_schedule
 from gdo_optax.damping import (
     HeavyBall,
@@ -16,6 +12,11 @@ from gdo_optax.damping import (
 )
 from gdo_optax.diagnostics import Interference, interference
 from gdo_optax.differences import differences
+from gdo_optax.engine.combinators import adaptive, chain, masked, mean_of, parallel, recall
+from gdo_optax.engine.nodes import Rule, Whole, per_step, rule
+from gdo_optax.engine.piece import Piece, piece
+from gdo_optax.engine.states import eval_params
+from gdo_optax.engine.trees import excluding
 from gdo_optax.family import family, get, library
 from gdo_optax.frage import (
     Discriminator,
@@ -128,6 +129,7 @@ from gdo_optax.schedules import (
     inverse_sqrt_decay,
     nadam_momentum,
     nesterov_momentum,
+    product,
     relative_step,
     sutskever_momentum,
 )
@@ -136,7 +138,6 @@ from gdo_optax.tasks.balancing import gradnorm, pcgrad
 from gdo_optax.tasks.gradients import task_gradients
 from gdo_optax.tasks.rating import dynamic_weight_average, uncertainty_weights
 from gdo_optax.tasks.weighing import equal_weights, static_weights, weigh_tasks
-from gdo_optax.engine.trees import excluding
 from gdo_optax.tuning import RangeTest, range_test
 from gdo_optax.warmups import linear_warmup, noam, untuned_exponential_warmup, untuned_linear_warmup
 from gdo_optax.wrappers.accumulation import accumulate
@@ -372,6 +373,7 @@ __all__ = [
     "one_cycle",
     "one_cycle_three_phase",
     "piecewise_linear",
+    "product",
     "ranger21_schedule",
     "relative_step",
     "restart_lengths",

@@ -96,8 +96,8 @@ def product(*factors: Numeric | Schedule) -> Schedule:
 
 
 @schedule
-def ahead(of: Schedule, steps: int = 1) -> Schedule:
-    """of(count + steps): a schedule some steps later; the largest count stays the largest.
+def ahead(schedule: Schedule, steps: int = 1) -> Schedule:
+    """schedule(count + steps): a schedule some steps later; the largest count stays the largest.
 
     Raises ValueError for steps below 1, TypeError for a schedule that is a number.
 
@@ -105,12 +105,12 @@ def ahead(of: Schedule, steps: int = 1) -> Schedule:
     Array(0.5, dtype=float32)
     """
     ranges.check("ahead", {"steps": steps})
-    if not callable(of):
-        raise TypeError(f"ahead: schedule={of!r} is not a schedule, a function of the count")
+    if not callable(schedule):
+        raise TypeError(f"ahead: schedule={schedule!r} is not a schedule, a function of the count")
 
     def later(count: Array) -> Numeric:
         count = jnp.asarray(count)
-        return of(jnp.minimum(count, jnp.iinfo(count.dtype).max - steps) + steps)
+        return schedule(jnp.minimum(count, jnp.iinfo(count.dtype).max - steps) + steps)
 
     return later
 

@@ -8,8 +8,7 @@ import optax
 from chex import Array, ArrayTree, Numeric
 
 from gdo_optax.counting import check_numbers
-from gdo_optax.engine.numerics import as_dtype, copy
-from gdo_optax.engine.numerics import number_dtype
+from gdo_optax.engine.numerics import as_dtype, copy, number_dtype
 from gdo_optax.engine.trees import each
 
 

@@ -12,8 +12,8 @@ import optax
 import pytest
 
 import gdo_optax as g
-from gdo_optax.family import Entry, family, library
 from gdo_optax.engine.ranges import RANGES, optional
+from gdo_optax.family import Entry, family, library
 
 
 # What makers ask for that have no default.
@@ -179,14 +179,14 @@ def test_legal_ends_are_legal() -> None:
             TypeError,
             r"direction=ema\(0.9\) is not a list of pieces: \[ema\(0.9\)\]",
         ),
-        (lambda: g.parallel(jnp.add), ValueError, r"parallel: the branches \[\] need a name each"),
-        (lambda: g.parallel(jnp.add, params=[]), ValueError, r"not updates, state or params"),
+        (lambda: g.parallel(jnp.add), ValueError, r"parallel: there are no branches; give lists of pieces"),
+        (lambda: g.parallel(jnp.add, params=g.ema(0.9)), TypeError, r"params=ema\(0.9\) is not a list of pieces"),
         (lambda: g.sgd(0.1, nesterov=True), TypeError, r"sgd: no argument nesterov=; it takes learning_rate"),
         (lambda: g.adam(0.1, b2=jnp.bfloat16(0.999)), ValueError, r"rounded to bfloat16, give it in float32"),
         (
             lambda: g.piece(lambda: optax.sgd(0.1))(),
             TypeError,
-            r"returned GradientTransformationExtraArgs, which is no Piece",
+            r"returned GradientTransformationExtraArgs, which is no piece: return chain",
         ),
         (lambda: g.adaptive([g.ema], []), TypeError, r"ema is no gradient transformation: call it"),
         (lambda: g.radam(0.1, b2=lambda count: 0.9), TypeError, r"rectify: decay cannot be a schedule"),
@@ -239,8 +239,8 @@ def test_the_message_says_what_to_write(call: Any, error: type[Exception], messa
 
 def test_names_of_other_peoples_pieces_are_theirs() -> None:
     @g.piece
-    def soft(threshold: float = 0.1) -> g.Piece:
-        return g.pointwise(lambda x: jnp.sign(x) * jnp.maximum(jnp.abs(x) - threshold, 0))
+    def soft(threshold: float = 0.1) -> g.Rule:
+        return g.rule(lambda x, level: jnp.sign(x) * jnp.maximum(jnp.abs(x) - level, 0), level=threshold)
 
     assert repr(soft(threshold=0.1)) == "soft(threshold=0.1)"
 
@@ -323,7 +323,7 @@ def test_the_state_of_one_piece_is_no_others() -> None:
                 with pytest.raises(ValueError, match=r"the state is another optimizer's|must have the structure"):
                     tx.update(PARAMS, state, PARAMS)
     with pytest.raises(ValueError, match=r"it holds \['ema'\], not \['direction', 'scale'\]"):
-        g.adaptive([g.ema(0.9)], [g.ema(0.9)]).update(PARAMS, {"ema": PARAMS}, PARAMS)
+        g.adaptive([g.ema(0.9)], [g.ema(0.9)]).update(PARAMS, g.chain(g.ema(0.9)).init(PARAMS), PARAMS)
 
 
 READING = {

@@ -96,10 +96,12 @@ def test_extragradient_finds_the_saddle_that_descent_circles() -> None:
 
 def test_an_optimistic_form_is_one_list_more() -> None:
     """2·gₜ − gₜ₋₁ for the gradient ahead: optax.optimistic_gradient_descent, and the saddle again."""
-    optimistic = g.chain(
-        g.recurrent(lambda last, x: (x, 2 * x - last)),  # 2·gₜ − gₜ₋₁
-        g.scale_by_learning_rate(0.2),
-    )
+
+    @g.piece
+    def extrapolated() -> g.Rule:
+        return g.rule(lambda last, x: (x, 2 * x - last), init=0.0)  # 2·gₜ − gₜ₋₁
+
+    optimistic = g.chain(extrapolated(), g.scale_by_learning_rate(0.2))
     theirs = optax.optimistic_gradient_descent(0.2)
     first = {"x": 1.0, "y": 1.0}
     ours, others = weights(optimistic, game, first), weights(theirs, game, first)
@@ -128,8 +130,8 @@ def test_of_the_norm_of_all() -> None:
         assert float(optax.tree.norm(out)) == pytest.approx(1, rel=1e-14)
         np.testing.assert_allclose(out["b"], -3 / np.sqrt(64), rtol=1e-14)
     for zero in (jnp.zeros(3), jnp.zeros((0,)), {}):
-        assert jax.tree.all(jax.tree.map(lambda y: bool((y == 0).all()), piece.update(zero, ())[0]))
-    large = piece.update([jnp.full(4, 1e30), jnp.full(4, -1e30)], ())[0]
+        assert jax.tree.all(jax.tree.map(lambda y: bool((y == 0).all()), piece.update(zero, piece.init(zero))[0]))
+    large = piece.update([jnp.full(4, 1e30), jnp.full(4, -1e30)], piece.init(None))[0]
     assert all(bool(jnp.isfinite(y).all()) for y in large)
 
 
@@ -140,13 +142,17 @@ def test_no_gradient_no_ascent() -> None:
     assert (updates == 0).all()
 
 
+def updated(tx: optax.GradientTransformation, *params: Any) -> Any:
+    return tx.update(jnp.ones(1), tx.init(jnp.ones(1)), *params)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         (lambda: g.sam(0.1), TypeError, "0.1 is no gradient transformation"),
         (lambda: g.sam(g.sgd(), radius=-1.0), ValueError, r"sam: radius=-1.0 is outside \[0, inf\)"),
-        (lambda: g.sam(g.sgd()).update(jnp.ones(1), {}, jnp.ones(1)), ValueError, "value_and_grad_fn="),
-        (lambda: g.extragradient().update(jnp.ones(1), {}), ValueError, "reads the parameters"),
+        (lambda: updated(g.sam(g.sgd()), jnp.ones(1)), ValueError, "value_and_grad_fn="),
+        (lambda: updated(g.extragradient()), ValueError, "reads the parameters"),
         (lambda: g.with_second_gradient(g.sgd()), TypeError, r"is not a list of pieces: \[sgd\(\)\]"),
         (lambda: g.with_second_gradient([g.sgd]), TypeError, r"call it, sgd\(…\)"),
     ],

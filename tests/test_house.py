@@ -25,19 +25,20 @@ PACKAGE = ROOT / "gdo_optax"
 PUBLIC = {name: getattr(gdo_optax, name) for name in gdo_optax.__all__}
 BESIDE = [pytest.param(e, id=e.name) for e in library() if e.kind not in ("optimizer", "wrapper")]
 LAYERS = [
-    ["arithmetic", "ranges", "recipe", "rows"],
-    ["counting", "problems", "damping", "trees"],
-    ["grouping"],
-    ["schedules", "warmups", "restarts", "cycles"],
-    ["diagnostics", "core", "stopping", "sampling"],
-    ["leafwise"],
-    ["makers"],
-    ["combinators"],
+    ["rows"],
+    ["engine.nodes", "engine.printing", "engine.ranges", "engine.xla"],
+    ["engine.numerics"],
+    ["engine.trees"],
+    ["engine.reductions", "engine.states", "engine.interpreter"],
+    ["engine.piece"],
+    ["engine.combinators"],
+    ["counting", "problems", "damping", "diagnostics", "frage"],
+    ["schedules", "warmups", "restarts", "cycles", "stopping", "sampling"],
     ["pieces"],
     ["wrappers"],
     ["optimizers"],
     ["like", "tuning", "entry"],
-    ["tasks", "frage"],
+    ["tasks"],
     ["family"],
     ["differences"],
     ["__init__", "__main__"],
@@ -45,14 +46,24 @@ LAYERS = [
 
 
 def layer(module: str) -> int:
-    return next(i for i, names in enumerate(LAYERS) if module.split(".")[0] in names)
+    """The layer of a module: that of its folder, but in the engine its own."""
+    parts = module.split(".")
+    name = ".".join(parts[: 2 if parts[0] == "engine" else 1])
+    return next(i for i, names in enumerate(LAYERS) if name in names)
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "engine" / "__init__.py")
+
+
+def test_the_engine_itself_imports_nothing() -> None:
+    assert len(ast.parse((PACKAGE / "engine" / "__init__.py").read_text()).body) == 1  # its docstring
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_one_way(path: Path) -> None:
     own = layer(str(path.relative_to(PACKAGE).with_suffix("")).replace("/", "."))
     imported = {
-        node.module if alias is None or node.module != "gdo_optax" else f"gdo_optax.{alias.name}"
+        f"{node.module}.{alias.name}" if node.module in ("gdo_optax", "gdo_optax.engine") else node.module
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gdo_optax")
         for alias in node.names
@@ -61,6 +72,15 @@ def test_imports_point_one_way(path: Path) -> None:
         other = layer(module.removeprefix("gdo_optax."))
         same_folder = own == other and path.parent != PACKAGE
         assert other < own or same_folder, f"{path.name} imports {module}"
+
+
+def test_contributing_names_the_layers_in_this_order() -> None:
+    text = " ".join((ROOT / "CONTRIBUTING.md").read_text().split())
+    engine = " ← ".join(", ".join(names) for names in LAYERS if names[0].startswith("engine.")).replace("engine.", "")
+    whole = [["engine"] if names[0] == "engine.nodes" else names for names in LAYERS[:-1]]
+    order = [", ".join(names) for names in whole if not names[0].startswith("engine.")]
+    assert f"`{' ← '.join(order)}`" in text
+    assert f"`{engine}`" in text
 
 
 def test_runtime_imports_are_the_declared_ones() -> None:

@@ -148,12 +148,12 @@ MOVING: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", MOVING)
 def test_no_two_steps_are_one(name: str) -> None:
     """As the update of an optimizer sees them, whose count has come that far."""
-    tx, x = g.sgd(MOVING[name]), jnp.ones(())
+    tx, x, rate = g.sgd(MOVING[name]), jnp.ones(()), jax.jit(MOVING[name])  # as the step, which is compiled
     state = with_counts(tx.init(x), lambda a: a + jnp.int32(FAR))
     seen = []
     for k in range(7):
         update, state = tx.update(x, state)
-        assert -float(update) == float(MOVING[name](jnp.int32(FAR + k)))
+        assert -float(update) == float(rate(jnp.int32(FAR + k)))
         seen.append(float(update))
     assert len(set(seen)) == 7
     assert [int(c) for c in counts(state)] == [FAR + 7]

@@ -106,8 +106,8 @@ def test_the_master_is_a_float32_training_and_the_parameters_are_it_rounded(dtyp
     path, state, _ = trained(keep_master(g.momentum(1e-4, 0.9)), start, grads)
     plain = oracles.momentum(np.asarray(start, np.float64), np.asarray(grads, np.float64), 1e-4, 0.9)
     expected = np.asarray(start, np.float64) + plain.cumsum(0)
-    np.testing.assert_allclose(state.master, expected[-1], rtol=2e-5, atol=2e-6)
-    np.testing.assert_array_equal(path[-1], state.master.astype(dtype))
+    np.testing.assert_allclose(state["state"]["master"], expected[-1], rtol=2e-5, atol=2e-6)
+    np.testing.assert_array_equal(path[-1], state["state"]["master"].astype(dtype))
     apart = np.abs(np.asarray(path, np.float64) - expected) / np.maximum(np.abs(expected), 1e-2)
     assert apart.max() < 0.51 * float(jnp.finfo(dtype).eps)
 
@@ -125,7 +125,7 @@ def test_steps_of_any_size_land_or_land_one_step_later(dtype: Any) -> None:
     assert (gap <= 0.51 * eps * (2 * np.abs(master) + largest)).all()
     assert (gap[1::2] <= 0.51 * eps * (np.abs(master) + largest)[1::2]).all()
     assert (gap[::2] > 0.6 * eps * np.abs(master[::2])).any()  # so there is something to make up for
-    np.testing.assert_array_equal(path[-1], state.master.astype(dtype))
+    np.testing.assert_array_equal(path[-1], state["state"]["master"].astype(dtype))
 
 
 def test_float32_updates_of_bfloat16_parameters_land_at_once() -> None:
@@ -133,12 +133,12 @@ def test_float32_updates_of_bfloat16_parameters_land_at_once() -> None:
     tx = keep_master(g.sgd(1.0))
     state, params = tx.init(start), start
     step = jax.jit(tx.update)
-    with jax.numpy_dtype_promotion("standard"):
-        for x in grads.astype(jnp.float32)[:10]:
-            updates, state = step(x, state, params)
-            assert updates.dtype == jnp.float32
+    for x in grads.astype(jnp.float32)[:10]:
+        updates, state = step(x, state, params)
+        assert updates.dtype == jnp.float32
+        with jax.numpy_dtype_promotion("standard"):
             params = optax.apply_updates(params, updates)
-            np.testing.assert_array_equal(params, state.master.astype(jnp.bfloat16))
+        np.testing.assert_array_equal(params, state["state"]["master"].astype(jnp.bfloat16))
 
 
 @half
@@ -148,7 +148,7 @@ def test_a_compensated_parameter_is_the_sum_with_what_it_lost(dtype: Any) -> Non
     plain = oracles.momentum(np.asarray(start, np.float64), np.asarray(grads, np.float64), 1e-4, 0.9)
     expected = np.asarray(start, np.float64) + plain.sum(0)
     eps = float(jnp.finfo(dtype).eps)
-    whole = np.asarray(path[-1], np.float64) + np.asarray(state.lost, np.float64)
+    whole = np.asarray(path[-1], np.float64) + np.asarray(state["state"]["lost"], np.float64)
     np.testing.assert_allclose(whole, expected, rtol=eps / 16, atol=eps / 2000)
     assert np.abs(np.asarray(path[-1], np.float64) - expected).max() > eps / 2
 
@@ -159,10 +159,10 @@ def test_what_a_coarse_step_misses_is_not_lost() -> None:
     grads = jnp.array([[0.99609375], [0.0029], [0.0]], jnp.bfloat16)
     path, state, _ = trained(tx, theta, grads)
     exact = 1 - np.asarray(grads, np.float64).sum()
-    assert abs(float(path[-1][0]) + float(state.lost[0]) - exact) < 1e-6
+    assert abs(float(path[-1][0]) + float(state["state"]["lost"][0]) - exact) < 1e-6
     start, grads = case(jnp.bfloat16, 60, 10.0)
     path, state, _ = trained(tx, start, grads)
-    whole = np.asarray(path[-1], np.float64) + np.asarray(state.lost, np.float64)
+    whole = np.asarray(path[-1], np.float64) + np.asarray(state["state"]["lost"], np.float64)
     exact = np.asarray(start, np.float64) - np.asarray(grads, np.float64).sum(0)
     np.testing.assert_allclose(whole, exact, atol=60 * 2**-9 * 2**-8 * 100 / 16)
 
@@ -175,7 +175,7 @@ def test_the_mean_of_stochastic_roundings_is_right(dtype: Any) -> None:
     path, state, _ = trained(tx, theta, grads)
     moved = float(theta[0]) - np.asarray(path[0], np.float64).mean()
     assert abs(moved / float(grads[0, 0]) - 1) < 0.1
-    assert int(state.count) == 1
+    assert int(state["count"]) == 1
     other = trained(round_stochastically(g.sgd(1.0), seed=1), theta, grads)[0]
     two = trained(tx, {"a": theta, "b": theta}, {"a": grads, "b": grads})[0]
     assert not np.array_equal(path, other)
@@ -252,10 +252,10 @@ def test_float32_parameters_cost_nothing(wrapper: Callable) -> None:
     params, inner = {"a": jnp.linspace(1, 2, 5)}, g.adam(0.1)
     tx = wrapper(inner)
     state = tx.init(params)
-    assert sum(a.size for a in jax.tree.leaves(state)) <= 1 + sum(a.size for a in jax.tree.leaves(inner.init(params)))
+    assert sum(a.size for a in jax.tree.leaves(state)) == sum(a.size for a in jax.tree.leaves(inner.init(params)))
     ours, state = tx.update(params, state, params)
     theirs, kept = inner.update(params, inner.init(params), params)
-    chex.assert_trees_all_equal((ours, state.inner), (theirs, kept))
+    chex.assert_trees_all_equal((ours, state["state"]["inner"]), (theirs, kept["state"]))
 
 
 @each_wrapper
@@ -269,9 +269,9 @@ def test_around_slow_weights_accumulation_and_skips(wrapper: Callable) -> None:
     np.testing.assert_allclose(slow.astype(jnp.float32), last.astype(jnp.float32), rtol=2**-6)
     exact = g.eval_params(state, {"half": last.astype(jnp.float32)})["half"]
     if wrapper is keep_master:
-        np.testing.assert_allclose(exact, state.master["half"], rtol=1e-6)
+        np.testing.assert_allclose(exact, state["state"]["master"]["half"], rtol=1e-6)
     if wrapper is compensate:
-        whole = last.astype(jnp.float32) + state.lost["half"].astype(jnp.float32)
+        whole = last.astype(jnp.float32) + state["state"]["lost"]["half"].astype(jnp.float32)
         np.testing.assert_allclose(exact, whole, rtol=2**-16)
     waiting = wrapper(accumulate(g.sgd(1e-3), 10))
     path, _, _ = trained(waiting, params, jax.tree.map(lambda a: a.at[3].set(0), x))
@@ -279,7 +279,7 @@ def test_around_slow_weights_accumulation_and_skips(wrapper: Callable) -> None:
     skipping = skip_nonfinite(wrapper(g.sgd(1.0)))  # which hands on the parameters as they are
     path, state, _ = trained(skipping, params, x)
     assert np.array_equal(path["half"][3], path["half"][2])
-    assert int(state.skipped) == 1
+    assert int(state["state"]["skipped"]) == 1
 
 
 @each_wrapper
@@ -303,9 +303,8 @@ def test_the_message_says_what_to_write(wrapper: Callable) -> None:
     tx = wrapper(g.sgd(0.1))
     with pytest.raises(ValueError, match=f"{name} reads the parameters: call update"):
         tx.update(theta, tx.init(theta))
-    inside = g.chain(tx, g.scale(1.0))
     with pytest.raises(ValueError, match=rf"around the whole optimizer, {name}\(chain"):
-        inside.update(theta, inside.init(theta), theta)
+        g.chain(tx, g.scale(1.0))
     with pytest.raises(TypeError, match=r"call it, sgd\(…\)"):
         wrapper(g.sgd)
     assert repr(tx).startswith(name)

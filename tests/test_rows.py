@@ -198,13 +198,13 @@ def test_a_late_row_starts_with_a_whole_step_where_rows_are_counted() -> None:
         for _ in range(2):
             _, state = update(early, state)
         if counts == "global":  # t, long after
-            state = jax.tree.map(lambda s: s + 20_000 if s.dtype == jnp.int32 else s, state)
+            state = jax.tree.map(lambda s: s + 20_000 if s.dtype == jnp.int32 else s if s.ndim else jnp.ones(()), state)
         updates, state = update(late, state)
         np.testing.assert_allclose(updates.values, [[-expected]], rtol=1e-4)
         if counts == "row":
-            counted = [s for s in jax.tree.leaves(state) if s.dtype == jnp.int32]
-            assert all(np.array_equal(c, [2, 0, 0, 1]) for c in counted)
-            assert len(counted) == 2
+            (counted,) = [s for s in jax.tree.leaves(state["state"]) if s.dtype == jnp.int32]
+            assert np.array_equal(counted, [2, 0, 0, 1])
+            assert state["count"] == 3
 
 
 def test_dense_arrays_beside_tables_are_updated_densely() -> None:
@@ -267,6 +267,50 @@ def test_masks_take_rows_for_arrays() -> None:
     updates, _ = cheap_jit(apart.update)(grads, apart.init(params), params)
     np.testing.assert_allclose((params["words"] + updates["words"])[2], 0.9, rtol=1e-6)
     np.testing.assert_allclose(updates["bias"], -0.1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("inner_state", ["keep", "reset", "interpolate"])
+def test_what_an_optimizer_in_it_does_to_its_memories_it_does_to_rows(inner_state: str) -> None:
+    params, rows = {"words": jnp.linspace(1, 2, 22).reshape(11, 2)}, Rows(jnp.array([2, 7]), jnp.ones((2, 2)))
+    inner, out = g.lookahead(g.skip_nonfinite(g.adam(schedule(0.1, 0.5))), 3, inner_state=inner_state), []
+    for wrap in (g.lazy, sparse_rows):
+        tx, p = wrap(inner), params
+        state, update = tx.init(p), cheap_jit(tx.update)
+        for t in range(8):
+            now = {"words": Rows(rows.indices.at[1].add(t % 2), rows.values * (1 + t))}
+            updates, state = update(densely(now) if wrap is g.lazy else now, state, p)
+            p = optax.apply_updates(p, updates)
+        out.append((p, state))
+    chex.assert_trees_all_close(*out, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        lambda: g.skip_nonfinite(g.adam(0.1)),
+        lambda: g.accumulate(g.adam(0.1), 2),
+        lambda: g.lookahead(g.adam(0.1), 2, inner_state="reset"),
+    ],
+)
+def test_numbers_of_an_optimizer_are_no_rows(inner: Callable) -> None:
+    """Where the table is all there is, too."""
+    table, rows = jnp.ones((4, 2)), Rows(jnp.array([2]), jnp.ones((1, 2)))
+    tx, out = sparse_rows(inner()), []
+    for tree in (lambda a: {"words": a}, lambda a: a):
+        state = tx.init(tree(table))
+        for _ in range(4):
+            updates, state = cheap_jit(tx.update)(tree(rows), state, tree(table))
+        out.append(jax.tree.leaves((updates, state)))
+    chex.assert_trees_all_equal(*out)
+
+
+def test_a_row_shares_its_scale_with_others() -> None:
+    table, rows = jnp.ones((8, 4)), Rows(jnp.arange(8), jnp.ones((8, 4)))
+    tx = sparse_rows(g.store(g.adam(0.1), block_size=16))
+    with pytest.raises(ValueError, match=r"store.* remembers \(2,\) of a table \(8, 4\), not row by row"):
+        tx.update(rows, tx.init(table), table)
+    tx = sparse_rows(g.store(g.adam(0.1), as_="bfloat16", block_size=16))
+    assert np.allclose(tx.update(rows, tx.init(table), table)[0].values, -0.1)
 
 
 # dtypes and transformations

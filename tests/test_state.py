@@ -1,6 +1,5 @@
 """The state: where things lie, that the layout is a contract, and what a combinator makes of names."""
 
-from pathlib import Path
 from typing import Any
 
 import chex
@@ -10,34 +9,23 @@ import optax
 import pytest
 
 import gdo_optax as g
-from gdo_optax.__main__ import WORDS
-from gdo_optax.family import library
+from gdo_optax.engine.interpreter import Now
+from gdo_optax.engine.nodes import Whole
 from tests.catalogue import FAMILY, steps_of, tree
-
-
-GOLDEN = Path(__file__).parent / "golden" / "state_paths.txt"
-
-
-def layout() -> str:
-    """The state paths of all that has any, for one kernel and one bias."""
-    params = {"kernel": jax.ShapeDtypeStruct((3, 4), jnp.bfloat16), "bias": jax.ShapeDtypeStruct((4,), jnp.float32)}
-    lines = []
-    for entry in (e for e in library() if e.kind in (*WORDS, "balancer")):
-        lines.append(entry.name)
-        for path, a in jax.tree.leaves_with_path(jax.eval_shape(entry().init, params)):
-            lines.append(f"    {jax.tree_util.keystr(path)}: {a.dtype}{list(a.shape)}")
-    return "\n".join(lines) + "\n"
+from tests.golden import recorded, state_paths
 
 
 def test_the_layout_is_a_contract() -> None:
-    """A change here breaks checkpoints: edit the golden file by hand, with a line in the changelog."""
-    assert layout() == GOLDEN.read_text()
+    """A change here breaks checkpoints: run `python -m tests.golden`, and add a line to the changelog."""
+    assert state_paths() == recorded("state_paths.txt")
 
 
 @pytest.mark.parametrize("entry", FAMILY)
 def test_state_holds_no_more_than_it_says(entry: Any) -> None:
     state = jax.eval_shape(entry().init, {"kernel": jax.ShapeDtypeStruct((1024, 1024), jnp.float32)})
-    assert sum(a.size for a in jax.tree.leaves(state)) / 2**20 == pytest.approx(entry.words)
+    assert set(state) == {"count", "state"}
+    assert state["count"] == jax.ShapeDtypeStruct((), jnp.int32)
+    assert sum(a.size for a in jax.tree.leaves(state["state"])) / 2**20 == pytest.approx(entry.words)
 
 
 def test_a_piece_that_remembers_nothing_changes_no_checkpoint() -> None:
@@ -53,7 +41,7 @@ def test_a_piece_that_remembers_nothing_changes_no_checkpoint() -> None:
 
 def test_names_in_a_chain() -> None:
     tx = g.chain(g.ema(0.9), g.ema(0.8), optax.ema(0.9), g.chain(g.ema(0.7)), optax.scale_by_adam())
-    assert sorted(tx.init(tree())) == ["chain", "ema", "ema#2", "ema#3", "scale_by_adam"]
+    assert sorted(tx.init(tree())["state"]) == ["chain", "ema", "ema#2", "ema#3", "scale_by_adam"]
 
 
 def test_another_optimizers_state_is_refused() -> None:
@@ -67,6 +55,25 @@ def test_another_optimizers_state_is_refused() -> None:
 def test_parallel_hands_outputs_to_later_branches() -> None:
     seen = {}
 
+    def update(x: Any, state: Any, params: Any, now: Now) -> tuple[Any, Any]:
+        seen.update(branches=now.branches, value=now.extra["value"])
+        return x, state
+
+    @g.piece
+    def spy() -> Whole:
+        return Whole(update=update, reads=("value",))
+
+    tx = g.parallel(jnp.add, first=[g.scale(2.0)], second=[spy()])
+    out, _ = tx.update(jnp.ones(2), tx.init(jnp.ones(2)), value=3.0)
+    assert (out == 3).all()
+    assert set(seen["branches"]) == {"first"}
+    assert (seen["branches"]["first"] == 2).all()
+    assert seen["value"] == 3.0
+
+
+def test_foreign_pieces_see_the_extra_arguments_alone() -> None:
+    seen = {}
+
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         seen.update(extra)
         return updates, state
@@ -75,8 +82,7 @@ def test_parallel_hands_outputs_to_later_branches() -> None:
     tx = g.parallel(jnp.add, first=[g.scale(2.0)], second=[spy])
     out, _ = tx.update(jnp.ones(2), tx.init(jnp.ones(2)), value=3.0)
     assert (out == 3).all()
-    assert (seen["first"] == 2).all()
-    assert seen["value"] == 3.0
+    assert seen == {"value": 3.0}
 
 
 def test_masked_reaches_the_memory_too() -> None:
@@ -88,7 +94,9 @@ def test_masked_reaches_the_memory_too() -> None:
     assert (updates["conv"] == params["conv"]).all()
     assert (updates["kernel"] != params["kernel"]).any()
     by_function = g.masked(g.adam(0.1), lambda t: jax.tree.map(lambda p: p.ndim < 2, t))
-    assert sum(a.size for a in jax.tree.leaves(by_function.init(params)) if a.dtype != jnp.int32) == 2 * (5 + 1)
+    numbers = {"count", "weight"}  # the clock, and those of the two bias corrections
+    kept = jax.tree.leaves_with_path(by_function.init(params))
+    assert sum(a.size for path, a in kept if path[-1].key not in numbers) == 2 * (5 + 1)
     prefix = g.masked(g.adam(0.1), {"a": True, "b": False})
     updates, _ = prefix.update({"a": params, "b": params}, prefix.init({"a": params, "b": params}))
     chex.assert_trees_all_equal(updates["b"], params)
@@ -127,7 +135,7 @@ def test_eval_params_reads_the_slow_weights_of_any_nesting() -> None:
 def test_eval_params_come_in_the_parameters_dtype() -> None:
     params = tree(jnp.bfloat16)
     state = g.lookahead(g.adam(0.1)).init(params)
-    assert state["slow_weights"].weights["kernel"].dtype == jnp.float32
+    assert state["state"]["slow_weights"]["eval_weights"]["kernel"].dtype == jnp.float32
     chex.assert_trees_all_equal(g.eval_params(state, params), params)
 
 
@@ -157,5 +165,5 @@ def test_a_memory_may_be_stored_in_less() -> None:
     tx = g.ema(0.9, dtype=jnp.bfloat16)
     state = tx.init(jnp.zeros(2))
     updates, state = tx.update(jnp.ones(2), state)
-    assert state.dtype == jnp.bfloat16
+    assert state["state"]["memory"].dtype == jnp.bfloat16
     assert (updates == jnp.float32(0.1)).all()

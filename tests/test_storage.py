@@ -12,11 +12,11 @@ import pytest
 
 import gdo_optax as g
 from benchmarks.halves import digits_loss
+from gdo_optax.engine.trees import path_name
 from gdo_optax.pieces.factored import factored_ema
 from gdo_optax.pieces.units import positive_negative_momentum
-from gdo_optax.engine.trees import path_name
 from gdo_optax.wrappers.skipping import skip_nonfinite
-from gdo_optax.wrappers.storage import Blocks, Half, blocks_of, decoded, half_of, store, turns
+from gdo_optax.wrappers.storage import blocks_of, decoded, half_of, store, turns
 from tests.catalogue import avals
 
 
@@ -113,14 +113,17 @@ def test_adam_takes_two_bytes_a_parameter() -> None:
 
 def kinds(tx: g.Piece, params: Any) -> dict[str, str]:
     """What of the state is in codes, by its path."""
-    state = jax.eval_shape(tx.init, params)
-    leaves = jax.tree.leaves_with_path(state.inner, is_leaf=lambda x: isinstance(x, Blocks | Half))
-    return {path_name(path): type(x).__name__ for path, x in leaves if isinstance(x, Blocks | Half)}
+    state = jax.eval_shape(tx.init, params)["state"]
+    codes = {path_name(path): str(x.dtype) for path, x in jax.tree.leaves_with_path(state["stored"])}
+    encoded = {path_name(path) for path, _ in jax.tree.leaves_with_path(state["scales"])}
+    own = {path: dtype for path, dtype in codes.items() if "/stored/" not in path}  # not those of a store within
+    assert all((path in encoded) == (dtype not in ("float32", "int32")) for path, dtype in own.items())
+    return {path: codes[path] for path in encoded}
 
 
 PARAMS = {"kernel": jnp.full((16, 32), 0.5), "bias": jnp.ones(32), "half": jnp.ones((16, 32), jnp.bfloat16)}
-SECOND = {"scale_by_adam/scale/ema/kernel", "scale_by_adam/scale/ema/half"}
-FIRST = {"scale_by_adam/direction/ema/kernel", "scale_by_adam/direction/ema/half"}
+SECOND = {"scale_by_adam/scale/ema/memory/kernel", "scale_by_adam/scale/ema/memory/half"}
+FIRST = {"scale_by_adam/direction/ema/memory/kernel", "scale_by_adam/direction/ema/memory/half"}
 
 
 def test_what_is_encoded_is_a_choice() -> None:
@@ -129,13 +132,16 @@ def test_what_is_encoded_is_a_choice() -> None:
         ("/scale/", SECOND),
         (lambda path: path.endswith("half"), {p for p in FIRST | SECOND if "half" in p}),
     ):
-        assert kinds(store(g.adam(), where), PARAMS) == dict.fromkeys(chosen, "Blocks")
-    assert kinds(store(g.adam(), as_=jnp.bfloat16), PARAMS) == dict.fromkeys(FIRST | SECOND, "Half")
+        assert kinds(store(g.adam(), where), PARAMS) == dict.fromkeys(chosen, "int8")
+    assert kinds(store(g.adam(), as_=jnp.bfloat16), PARAMS) == dict.fromkeys(FIRST | SECOND, "bfloat16")
     assert len(kinds(store(g.adam(), block_size=32), PARAMS)) == 6
     slow = g.lookahead(g.momentum())
-    assert set(kinds(store(slow), PARAMS)) == {"momentum/trace/kernel", "momentum/trace/half"}
-    assert any("slow_weights" in k for k in kinds(store(slow, where=""), PARAMS))
+    assert set(kinds(store(slow), PARAMS)) == {"momentum/trace/memory/kernel", "momentum/trace/memory/half"}
+    assert any("eval_weights" in k for k in kinds(store(slow, where=""), PARAMS))
     assert not kinds(store(g.adafactor()), {"kernel": jnp.ones((300, 400))})
+    assert len(kinds(store(g.adam()), {"stored": jnp.ones((16, 32))})) == 2  # whatever parameters are called
+    within = kinds(store(g.chain(store(g.momentum()), g.trace(0.9))), {"kernel": jnp.ones((16, 32))})
+    assert set(within) == {"trace/memory/kernel"}
 
 
 def holed(seed: int) -> Any:
@@ -170,19 +176,23 @@ def test_jit_scan_vmap_donation_and_holes(as_: str) -> None:
 
 def test_what_waits_stays_as_it_is() -> None:
     """However often it is decoded and encoded again."""
+
+    def inner(state: Any) -> Any:
+        return state["state"]["stored"]["inner"], state["state"]["scales"]["inner"]
+
     x = jnp.asarray(signed((16, 32)))
     tx = store(g.accumulate(g.adam(0.1), 10))
     update = jax.jit(tx.update)
     state = tx.init(x)
     for _ in range(10):
         _, state = update(x, state, x)
-    moments = state.inner.inner
+    moments = inner(state)
     for _ in range(9):
         _, state = update(x, state, x)
-    chex.assert_trees_all_equal(state.inner.inner, moments)
+    chex.assert_trees_all_equal(inner(state), moments)
     guarded = skip_nonfinite(tx)
     _, after = guarded.update(x.at[0, 0].set(jnp.nan), guarded.init(x), x)
-    chex.assert_trees_all_equal(after.inner, guarded.init(x).inner)
+    chex.assert_trees_all_equal(after["state"]["inner"], guarded.init(x)["state"]["inner"])
 
 
 def test_digits_are_learnt_as_well() -> None:
@@ -210,8 +220,7 @@ def test_what_is_kept_may_be_asked_for_in_16_bits(tx: Callable) -> None:
     for _ in range(2):
         y, state = half.update(x, state)
         expected, exact = full.update(x, exact)
-    memory = state.get("memory", state) if isinstance(state, dict) else state
-    assert {a.dtype for a in jax.tree.leaves(memory)} == {jnp.dtype(jnp.bfloat16)}
+    assert {a.dtype for a in jax.tree.leaves(state["state"]) if a.ndim} == {jnp.dtype(jnp.bfloat16)}
     assert avals(state) == avals(half.init(x))
     assert y.dtype == jnp.float32
     np.testing.assert_allclose(y, expected, rtol=0.03)

@@ -450,7 +450,7 @@ def test_workers_with_seeds_of_their_own() -> None:
         (lambda: jax.jit(lambda d: delay(g.sgd(), d).init(0.0))(1), TypeError, "delay: delay cannot be traced"),
         (lambda: hogwild(0.1, 1.5), ValueError, "hogwild: max_delay=1.5 is outside the integers"),
         (
-            lambda: worker_mean("workers").update(jnp.ones(1), ()),
+            lambda: worker_mean("workers").update(jnp.ones(1), worker_mean("workers").init(None)),
             ValueError,
             r"worker_mean: no axis is called 'workers' here: run the update under jax.vmap\(…, axis_name='workers'\)",
         ),
@@ -464,7 +464,9 @@ def test_workers_with_seeds_of_their_own() -> None:
             for tx in (synchronize(2), synchronize(2, g.sgd()), elastic(), parameter_server(g.sgd()))
         ),
         (
-            lambda: fetch("server").update(jnp.ones(1), fetch("server").init(None), other=jnp.ones(1)),
+            lambda: g.parallel(jnp.add, other=[], mine=[fetch("server")]).update(
+                jnp.ones(1), g.parallel(jnp.add, other=[], mine=[fetch("server")]).init(None)
+            ),
             ValueError,
             r"fetch: no branch 'server' came before this one; there are \['other'\]",
         ),

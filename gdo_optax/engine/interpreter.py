@@ -72,6 +72,10 @@ class Now:
         y, inner = walk(part, x, state["state"], params, now.but(count=count, age=count))
         return y, {"inner_count": _select(keep, None, optax.safe_increment(count), count), "state": inner}
 
+    def kept(self, new: Any, old: Any) -> Any:
+        """The new memories, or the old ones where `keep` is False."""
+        return jax.tree.map(functools.partial(_select, self.keep, None), new, old)
+
     def value(self, path: Path, name: str, hyper: Any) -> Any:
         """A hyperparameter now."""
         known = self.values.get((*self.path, *path), {})
@@ -184,15 +188,18 @@ def walk(node: Node, x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[A
 
 
 def _whole(node: Whole, x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
-    y, new = node.update(x, state, params, now.but(whole=node), **{k: now.value((), k, h) for k, h in node.hyper.items()})
+    y, new = node.update(
+        x, state, params, now.but(whole=node), **{k: now.value((), k, h) for k, h in node.hyper.items()}
+    )
     if (now.keep is None and now.rows is None) or not node.remembers:
         return y, new
-    own = new if node.foreign else {k: v for k, v in new.items() if k not in node.parts}
-    old = state if node.foreign else {k: state[k] for k in own}
+    whole = node.foreign or node.rewrites
+    own = new if whole else {k: v for k, v in new.items() if k not in node.parts}
+    old = state if whole else {k: state[k] for k in own}
     if now.rows is not None:
         own = map_slots(node, functools.partial(_select, None), now.rows, own, old)
-    own = jax.tree.map(functools.partial(_select, now.keep, None), own, old)
-    return y, own if node.foreign else {**new, **own}
+    own = now.kept(own, old)
+    return y, own if whole else {**new, **own}
 
 
 def _select(keep: Array | None, row: Array | None, new: Array, old: Array) -> Array:
@@ -238,7 +245,14 @@ def _leaves(node: Node, x: ArrayTree, state: Any, params: Any, now: Now) -> tupl
         row = None if now.rows is None else rest.pop(0)
         here = {path: mask[i] for path, mask in bits.items()}
         used = [init if all(here[m] for m in here if m == path[: len(m)]) else None for path, _, init, _ in slots]
-        check_fits(x, p, kept, used, params is not None, lambda: path_name(jax.tree.leaves_with_path(tree, is_leaf=absent)[i][0]))
+        check_fits(
+            x,
+            p,
+            kept,
+            used,
+            params is not None,
+            lambda: path_name(jax.tree.leaves_with_path(tree, is_leaf=absent)[i][0]),
+        )
         fixed = tuple(here.items()), large and x.size >= xla.SMALL, names[i] if names else None
         place = (now.count, i) if "key" in asked else None
         branches = dict(zip(now.branches, rest, strict=True))

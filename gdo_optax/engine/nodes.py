@@ -65,7 +65,13 @@ def key_of(value: Any, depth: int = 0) -> Any:
             captured = [cell.cell_contents for cell in value.__closure__ or ()]
         except ValueError:  # a variable without a value yet
             return Same(value)
-        return value.__code__, Same(value.__globals__), keys(captured), keys(value.__defaults__), keys(value.__kwdefaults__)
+        return (
+            value.__code__,
+            Same(value.__globals__),
+            keys(captured),
+            keys(value.__defaults__),
+            keys(value.__kwdefaults__),
+        )
     return getattr(value, "program_key", Same(value))
 
 
@@ -237,7 +243,7 @@ class Whole(Node):
     The update runs a part by `now.run(name, …)`. If the update runs its parts less often than it is run, they are
     `clocked`: each has a clock of its own. `reads` names the extra arguments that it needs; None is unknown. A `narrow`
     update gets arrays in their own dtypes, so nothing but another narrow node may stand around it. `compiled=False`
-    runs the update as Python where nothing else compiles it. `communicates` and `stacked` tell wrappers that the update
+    runs the update as Python where nothing else compiles it. `rewrites` says that it changes the states of its parts. `communicates` and `stacked` tell wrappers that the update
     meets other workers, and that it takes the stacked gradients of several tasks.
     """
 
@@ -247,6 +253,7 @@ class Whole(Node):
     reads: tuple[str, ...] | None = ()
     narrow: bool = False
     compiled: bool = True
+    rewrites: bool = False
     foreign: bool = False
     communicates: bool = False
     stacked: bool = False

@@ -23,6 +23,13 @@ def wide_dtype(x: Array) -> jnp.dtype:
     narrow = not jnp.issubdtype(dtype, jnp.inexact) or jnp.finfo(dtype).bits < 32
     return jnp.dtype(jnp.float32) if narrow else dtype
 
+
+def promoted(a: Any, b: Any) -> Any:
+    """The dtype that holds both, also where promotion is strict."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.promote_types(a, b)
+
+
 def number_dtype(tree: Any) -> Any:
     """Of a number that belongs to no array: double precision where any array has it."""
     double = any(wide_dtype(p) in (jnp.float64, jnp.complex128) for p in jax.tree.leaves(tree))

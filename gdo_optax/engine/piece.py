@@ -142,7 +142,9 @@ def piece(maker: Callable[P, Any]) -> Callable[P, Piece]:
         made = maker(*args, **kwargs)
         node = made.node if isinstance(made, Piece) else made
         if not isinstance(node, Node):
-            raise TypeError(f"{name} returned {type(made).__name__}, which is no piece: return chain(…) or rule(…) of it")
+            raise TypeError(
+                f"{name} returned {type(made).__name__}, which is no piece: return chain(…) or rule(…) of it"
+            )
         return Piece(node, Call(name, (*((None, v) for v in args), *kwargs.items())), make)
 
     return make

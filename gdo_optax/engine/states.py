@@ -17,7 +17,18 @@ from chex import Array, ArrayTree
 from gdo_optax.engine import xla
 from gdo_optax.engine.nodes import Chain, Masked, Node, Parallel, PerStep, Rule, Whole, is_outside
 from gdo_optax.engine.numerics import number_dtype, wide_dtype
-from gdo_optax.engine.trees import absent, displaced, is_complex, map_like, overlaid, path_name, replaced, selected, widened
+from gdo_optax.engine.trees import (
+    absent,
+    columns,
+    displaced,
+    is_complex,
+    map_like,
+    overlaid,
+    path_name,
+    replaced,
+    selected,
+    widened,
+)
 
 
 EVAL_WEIGHTS, EVAL_DISPLACEMENT = "eval_weights", "eval_displacement"
@@ -50,7 +61,9 @@ def initial(
     states, outputs = {}, {}
     for name, part in node.parts.items():
         branches = {**before, **outputs} if isinstance(node, Parallel) else before
-        states[name], outputs[name] = initial(part, widened(like) if node.narrow else like, branches)
+        states[name], outputs[name] = initial(
+            part, widened(like) if node.narrow and not part.narrow else like, branches
+        )
         like = outputs[name] if isinstance(node, Chain) else like
         if isinstance(node, Whole) and node.clocked:
             states[name] = {"inner_count": jnp.zeros((), jnp.int32), "state": states[name]}
@@ -80,7 +93,8 @@ def _of_rule(rule: Rule, like: ArrayTree, before: Mapping[str, ArrayTree]) -> tu
     def after(p: Any, *branches: Any) -> Any:
         return _output(rule, p, dict(zip(before, branches, strict=True))) if is_complex(p) else p
 
-    return state | numbers, jax.tree.map(after, like, *before.values())
+    structure, rows = columns(like, *before.values())
+    return state | numbers, structure.unflatten([after(*row) for row in rows])
 
 
 def _output(rule: Rule, p: Any, before: dict[str, Any]) -> Any:
@@ -159,7 +173,9 @@ def _second_weights(state: Any, depth: int) -> list[tuple[int, str, Any]]:
     if isinstance(state, list | tuple):
         items = dict(zip(getattr(state, "_fields", range(len(state))), state, strict=True))
     else:
-        items = state if isinstance(state, Mapping) else {} if hasattr(state, "dtype") else getattr(state, "__dict__", {})
+        items = (
+            state if isinstance(state, Mapping) else {} if hasattr(state, "dtype") else getattr(state, "__dict__", {})
+        )
     found = []
     for name, value in items.items():
         second = name in (EVAL_WEIGHTS, EVAL_DISPLACEMENT)

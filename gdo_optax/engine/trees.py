@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from chex import ArrayTree
 
-from gdo_optax.engine.numerics import wide_dtype
+from gdo_optax.engine.numerics import promoted, wide_dtype
 from gdo_optax.rows import Rows
 
 
@@ -33,7 +33,6 @@ def is_complex(x: Any) -> bool:
     return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, np.complexfloating)
 
 
-
 def columns(tree: ArrayTree, *beside: ArrayTree, rows: bool = False) -> tuple[Any, list[tuple]]:
     """The structure of `tree`, and its leaves, each with its counterparts in the trees `beside` it."""
     leaves, structure = jax.tree.flatten(tree, is_leaf=lambda x: absent(x) or is_rows(x))
@@ -47,8 +46,6 @@ def columns(tree: ArrayTree, *beside: ArrayTree, rows: bool = False) -> tuple[An
         why = f"{without!r} has no gradient, not even None" if without else f"{alone!r} has nothing but a gradient"
         why = why if without or alone else str(error).partition("\n")[0]
         raise ValueError(f"parameters and state must have the structure of the gradients: {why}") from None
-
-
 
 
 def check_fits(x: Any, p: Any, memories: tuple, inits: list[Any], paired: bool, name: Callable[[], str]) -> None:
@@ -129,7 +126,7 @@ def _wide(x: Any, beside: Any = None) -> Any:
         return x  # what else a model may contain, such as a function or a key
     dtype = wide_dtype(x)
     if is_numeric(beside) and is_complex(x) == is_complex(beside):
-        dtype = jnp.promote_types(dtype, wide_dtype(beside))
+        dtype = promoted(dtype, wide_dtype(beside))
     return x.update(dtype=dtype) if isinstance(x, jax.ShapeDtypeStruct) else jnp.asarray(x, dtype)
 
 
@@ -148,7 +145,7 @@ def rounded(tree: ArrayTree, like: ArrayTree, beside: ArrayTree | None = None) -
             return y
         dtype = jnp.result_type(x.values if isinstance(x, Rows) else x)
         if is_numeric(p) and jnp.issubdtype(jnp.result_type(p), jnp.inexact):
-            dtype = jnp.promote_types(dtype, jnp.result_type(p))
+            dtype = promoted(dtype, jnp.result_type(p))
         return Rows(y.indices, y.values.astype(dtype)) if isinstance(y, Rows) else y.astype(dtype)
 
     structure, rows = columns(tree, like, *(() if beside is None else (beside,)), rows=True)
@@ -164,6 +161,8 @@ def selected(mask: Mask, tree: ArrayTree) -> ArrayTree:
 
 def overlaid(mask: Mask, tree: ArrayTree, below: ArrayTree) -> ArrayTree:
     """`tree` where the mask is True, `below` elsewhere."""
+    if not jax.tree.leaves(below):
+        return tree
     return jax.tree.map(lambda m, x, y: x if m else y, _mask_of(mask, below), tree, below)
 
 
@@ -198,11 +197,6 @@ def excluding(*patterns: str) -> Callable[[ArrayTree], ArrayTree]:
 def inverted(mask: Mask) -> Mask:
     """The mask of all that `mask` leaves out."""
     return lambda tree: jax.tree.map(lambda m: not m, _mask_of(mask, tree))
-
-
-
-
-
 
 
 def map_like(f: Callable, tree: ArrayTree, *others: ArrayTree) -> ArrayTree:

@@ -109,26 +109,30 @@ def apart(measure: Callable[[Array], Any], x: Array, again: Callable[[], Array])
     return on_cpu(called, lambda: measure(x))
 
 
-def run_if(go: Array, run: Callable[..., tuple[Any, Any]], x: Any, state: Any) -> tuple[Any, Any]:
-    """The output and next state of `run(x, state, keep=…)` if `go`, else x and the state; the dtypes are those of x.
+def run_if(go: Array, run: Callable[..., tuple[Any, Any]], x: Any, state: Any) -> tuple[Any, Any, Any]:
+    """If `go`, the output and next state of `run(x, state, keep=…)`, else zeros and the state; and x, or what took its place.
 
     On a CPU a conditional whose output takes the place of its input allocates and copies nothing, and a step that is
-    left out costs nothing. On other platforms selecting array by array is one kernel with the step.
+    left out costs nothing. Elsewhere selecting number by number is one kernel with the step.
     """
 
     def alike(y: Any) -> Any:
         return jax.tree.map(lambda a, b: b.astype(a.dtype), x, y)
 
-    def in_place(x: Any, state: Any) -> tuple[Any, Any]:
+    def or_zeros(y: Any) -> Any:
+        return jax.tree.map(lambda a: jnp.where(go, a, 0.0), y)
+
+    def in_place(x: Any, state: Any) -> tuple[Any, Any, Any]:
         def step(x: Any, state: Any) -> tuple[Any, Any]:
             y, kept = run(x, state, keep=None)
             return alike(y), kept
 
-        return jax.lax.cond(go, step, lambda *same: same, x, state)
+        x, kept = jax.lax.cond(go, step, lambda *same: same, x, state)
+        return or_zeros(x), x, kept
 
-    def selected(x: Any, state: Any) -> tuple[Any, Any]:
+    def selected(x: Any, state: Any) -> tuple[Any, Any, Any]:
         y, kept = run(x, state, keep=go)
-        return jax.tree.map(lambda a, b: jnp.where(go, a, b), alike(y), x), kept
+        return or_zeros(alike(y)), x, kept
 
     return on_cpu(in_place, selected, x, state)
 

@@ -31,6 +31,7 @@ def bias_correction(decay: Hyperparameter, power: float = 1, ahead: int = 0) -> 
     >>> tx.update(jnp.array([0.2]), tx.init(jnp.zeros(1)))[0].round(6)
     Array([2.], dtype=float32)
     """
+    ahead = int(ahead)
 
     def inverse(m: Array, age: Array, **betas: Numeric) -> tuple[Array, Array]:
         gathered = weight = _gathered(m, age, m.dtype, betas["decay"], betas["rest"])
@@ -52,7 +53,8 @@ def _gathered(weight: Array, age: Array, stored: Any, decay: Numeric, rest: Nume
     next_weight = numerics.average(weight, 1.0, decay, rest)
     if not isinstance(decay, int | float):
         return next_weight
-    constant = numerics.weight_of_past(age, decay)
+    constant = numerics.weight_of_past(age, decay)  # in double precision where JAX counts in it
+    next_weight = next_weight.astype(constant.dtype)
     near = jnp.abs(constant - next_weight) <= 32 * float(jnp.finfo(stored).eps) * constant
     return jnp.where(near, constant, next_weight)
 

@@ -75,7 +75,6 @@ def mean(dtype: Any = None, residual_dtype: Any = None) -> Rule:
     >>> tx.update(jnp.array([1.0]), m)[0]
     Array([1.5], dtype=float32)
     """
-
     # the two products apart, as x − m itself may overflow
     weight = per_step(lambda age: 1 / age)
     return accumulated(lambda m, x, weight: weight * x - weight * m, 0.0, dtype, residual_dtype, weight=weight)

@@ -11,9 +11,8 @@ from gdo_optax.engine import numerics
 from gdo_optax.engine.combinators import chain
 from gdo_optax.engine.interpreter import Now
 from gdo_optax.engine.nodes import Rule, Whole, per_step, rule
-from gdo_optax.engine.numerics import as_dtype, as_real
+from gdo_optax.engine.numerics import as_dtype, as_real, number_dtype
 from gdo_optax.engine.piece import Hyperparameter, Piece, piece
-from gdo_optax.engine.numerics import number_dtype
 from gdo_optax.engine.reductions import global_norm
 from gdo_optax.engine.trees import each
 from gdo_optax.pieces.scales import inverse_root, scale

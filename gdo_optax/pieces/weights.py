@@ -52,7 +52,8 @@ def trust_ratio(min_norm: Numeric = 0.0, max_norm: Numeric = math.inf, mask: Mas
 
     def adapted(x: Array, measured: Array, p: Array, min_norm: Numeric, max_norm: Numeric) -> Array:
         of_p = numerics.norm(p)
-        return numerics.ratio(jnp.minimum(jnp.maximum(of_p, min_norm), max_norm), measured, (of_p == 0) | (measured == 0)) * x
+        clipped = jnp.minimum(jnp.maximum(of_p, min_norm), max_norm)
+        return numerics.ratio(clipped, measured, (of_p == 0) | (measured == 0)) * x
 
     return rule(adapted, measure=numerics.norm, min_norm=min_norm, max_norm=max_norm)
 

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 from chex import Array, ArrayTree
 
-from gdo_optax.engine.numerics import root
-from gdo_optax.engine.numerics import number_dtype
+from gdo_optax.engine.numerics import number_dtype, root
 from gdo_optax.engine.trees import Mask, each, excluding, inverted, overlaid, path_name
 
 

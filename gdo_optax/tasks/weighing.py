@@ -11,11 +11,11 @@ from chex import Array, ArrayTree
 
 from gdo_optax.engine.combinators import part
 from gdo_optax.engine.interpreter import Now, walk
-from gdo_optax.engine.states import initial
 from gdo_optax.engine.nodes import Node, Whole
-from gdo_optax.engine.piece import piece
 from gdo_optax.engine.numerics import number_dtype
+from gdo_optax.engine.piece import piece
 from gdo_optax.engine.reductions import all_finite
+from gdo_optax.engine.states import initial
 from gdo_optax.tasks.stacked import Shared, chosen, combined, stacked, unstacked
 
 

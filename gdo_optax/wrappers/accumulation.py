@@ -25,10 +25,10 @@ def accumulate(inner: optax.GradientTransformation, every: Numeric) -> Whole:
         θ ← inner(ḡ_N)                     at k = N, after which k starts again
 
     N micro-batches of b examples are one batch of N·b. The state holds the number of micro-batches in the mean,
-    `mini_step`, and the mean; while that number is 0, the last step is in its place. The inner optimizer, its counts and schedules see one step for
-    N; the state is one buffer more than its own. A micro-batch with a gradient that is not finite is left out and not
-    counted, so the mean is one of N good ones (optax.MultiSteps is poisoned by it for ever). bojone's Keras code takes
-    a first step without any gradient, which costs Adam's t = 1; here there is none.
+    `mini_step`, and the mean; while that number is 0, the mean means nothing. The inner optimizer, its counts and
+    schedules see one step for N; the state is one buffer more than its own. A micro-batch with a gradient that is not
+    finite is left out and not counted, so the mean is one of N good ones (optax.MultiSteps is poisoned by it for ever).
+    bojone's Keras code takes a first step without any gradient, which costs Adam's t = 1; here there is none.
 
     Args:
         inner: any optax transformation.
@@ -64,8 +64,7 @@ def accumulate(inner: optax.GradientTransformation, every: Numeric) -> Whole:
             return now.run("inner", mean, inner, params, keep)
 
         full = good & (k >= every)
-        mean, inner = xla.run_if(full, run, each(gathered, x, state["mean"]), state["inner"])
-        y = each(lambda m: jnp.where(full, m, 0.0), mean)
+        y, mean, inner = xla.run_if(full, run, each(gathered, x, state["mean"]), state["inner"])
         mean = each(lambda old, m: old if absent(m) else m, state["mean"], mean)
         return y, {"mini_step": jnp.where(full, 0, k), "mean": mean, "inner": inner}
 

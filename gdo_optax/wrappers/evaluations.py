@@ -11,9 +11,8 @@ from chex import Array, ArrayTree, Numeric
 from gdo_optax.engine.combinators import parallel, series
 from gdo_optax.engine.interpreter import Now
 from gdo_optax.engine.nodes import Whole
-from gdo_optax.engine.numerics import norm
+from gdo_optax.engine.numerics import norm, number_dtype
 from gdo_optax.engine.piece import Piece, piece
-from gdo_optax.engine.numerics import number_dtype
 from gdo_optax.engine.trees import absent, each, widened
 
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import optax
 from chex import Array, ArrayTree, Numeric
 
-from gdo_optax.engine.combinators import masked, part
+from gdo_optax.engine.combinators import chain, masked, part
 from gdo_optax.engine.interpreter import Now
 from gdo_optax.engine.nodes import Whole
-from gdo_optax.engine.piece import piece
+from gdo_optax.engine.piece import Piece, piece
 from gdo_optax.engine.printing import show
 from gdo_optax.engine.trees import Mask, each, excluding, inverted, selected
 
@@ -68,7 +68,7 @@ def adversarial(
     discriminator: optax.GradientTransformation,
     turns: str = "simultaneous",
     mask: str | Mask = "^discriminator(/|$)",
-) -> Whole:
+) -> Piece:
     """Two players in one tree of parameters, each with an optimizer of its own.
 
         simultaneous:   φ ← discriminator(∂L/∂φ),  θ ← model(∂L/∂θ)      in every update
@@ -108,9 +108,9 @@ def adversarial(
     theirs = inverted(excluding(mask)) if isinstance(mask, str) else mask
     if turns == "alternating":
         discriminator, model = in_turn(discriminator, every=2, turn=0), in_turn(model, every=2, turn=1)
-    players = {
-        "discriminator": part(masked(discriminator, theirs)),  # φ
-        "model": part(masked(model, inverted(theirs))),  # θ
+    pieces = {
+        "discriminator": masked(discriminator, theirs),  # φ
+        "model": masked(model, inverted(theirs)),  # θ
     }
 
     def init(params: ArrayTree, **states: Any) -> dict[str, Any]:
@@ -120,11 +120,13 @@ def adversarial(
 
     def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
         new = {}
-        for name in players:
+        for name in pieces:
             x, new[name] = now.run(name, x, state[name], params)
         return x, new
 
-    return Whole(players, init, update)
+    players = chain(*pieces.values())  # which has no check in `init`, but prints as what is done
+    node = Whole({name: part(inner) for name, inner in pieces.items()}, init, update)
+    return Piece(node, players.call, players.maker)
 
 
 def _whole(n: Numeric) -> Array:

@@ -11,7 +11,7 @@ from chex import Array, ArrayTree, Numeric
 from gdo_optax.engine.combinators import part
 from gdo_optax.engine.interpreter import Now
 from gdo_optax.engine.nodes import Whole
-from gdo_optax.engine.numerics import copy, wide_dtype
+from gdo_optax.engine.numerics import copy, promoted, wide_dtype
 from gdo_optax.engine.piece import piece
 from gdo_optax.engine.trees import absent, columns, rounded, widened
 
@@ -250,7 +250,7 @@ def _landed(land: Callable, x: ArrayTree, y: ArrayTree, params: Any, weights: An
             return g, m
         if not _narrow(p):
             return y, m
-        return land(jnp.promote_types(jnp.result_type(g), p.dtype), p, w + y, m, i)
+        return land(promoted(jnp.result_type(g), p.dtype), p, w + y, m, i)
 
     out = [one(i, *row) for i, row in enumerate(rows)]
     updates, kept = (structure.unflatten(part) for part in zip(*out, strict=True)) if out else (x, kept)

@@ -1,5 +1,6 @@
 """What becomes of an optimizer's state where slow weights have moved the parameters."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,10 @@ from chex import Array, ArrayTree, Numeric
 from gdo_optax.counting import Schedule, schedule
 from gdo_optax.engine.combinators import part
 from gdo_optax.engine.interpreter import Now
-from gdo_optax.engine.states import initial
-from gdo_optax.engine.nodes import Whole
-from gdo_optax.engine.numerics import as_dtype, copy
+from gdo_optax.engine.nodes import Node, Whole
+from gdo_optax.engine.numerics import as_dtype
 from gdo_optax.engine.piece import Hyperparameter, piece
-from gdo_optax.engine.states import EVAL_DISPLACEMENT, EVAL_WEIGHTS
+from gdo_optax.engine.states import EVAL_DISPLACEMENT, EVAL_WEIGHTS, initial
 from gdo_optax.engine.trees import absent, each, path_name
 
 
@@ -57,14 +57,14 @@ def restart_state(inner: optax.GradientTransformation, every: Numeric) -> Whole:
         return {"age": jnp.zeros((), jnp.int32), "inner": inner}
 
     def update(x: ArrayTree, state: Any, params: Any, now: Now, every: Numeric) -> tuple[ArrayTree, Any]:
-        starts = _unless_skipped(now.count % every == 0, now)
+        starts = now.count % every == 0
         new, _ = initial(node, x if params is None else params)
         inner = jax.tree.map(lambda new, old: jnp.where(starts, new, old), new, state["inner"])
         age = jnp.where(starts, 0, state["age"])
         y, inner = now.but(age=age).run("inner", x, inner, params)
         return y, {"age": optax.safe_increment(age), "inner": inner}
 
-    return Whole({"inner": node}, init, update, hyper={"every": every})
+    return Whole({"inner": node}, init, update, rewrites=True, hyper={"every": every})
 
 
 @piece
@@ -97,14 +97,14 @@ def interpolate_state(
 
         return jax.tree.map_with_path(one, state)
 
-    def init(params: ArrayTree, inner: Any) -> dict[str, Any]:
-        return {"synchronized": jax.tree.map(lambda a: copy(a, a.dtype), chosen(inner)), "inner": inner}
+    def init(params: ArrayTree, synchronized: Any, inner: Any) -> dict[str, Any]:
+        return {"synchronized": chosen(synchronized), "inner": inner}
 
     def update(
         x: ArrayTree, state: Any, params: Any, now: Now, every: Numeric, share: Numeric
     ) -> tuple[ArrayTree, Any]:
         before, inner = state["synchronized"], state["inner"]
-        synchronizes = _unless_skipped((now.count > 0) & (now.count % every == 0), now)
+        synchronizes = (now.count > 0) & (now.count % every == 0)
 
         def pulled(m: Array, then: Array) -> Array:
             return jnp.where(synchronizes, then + as_dtype(share, m.dtype) * (m - then), m)
@@ -116,15 +116,18 @@ def interpolate_state(
         return y, {"synchronized": before, "inner": inner}
 
     hyper = {"every": every, "share": _before(share) if callable(share) else share}
-    return Whole({"inner": part(inner)}, init, update, hyper=hyper)
+    node = part(inner)
+    return Whole({"synchronized": image(node), "inner": node}, init, update, rewrites=True, hyper=hyper)
+
+
+def image(node: Node) -> Node:
+    """A part that is never run: it says that an entry of the state is like the state of `node`."""
+    same = dataclasses.replace(node)
+    vars(same)["outside"] = False  # so none of its hyperparameters is evaluated
+    return same
 
 
 @schedule
 def _before(of: Schedule) -> Schedule:
     """of(count − 1), from the second update on."""
     return lambda count: of(jnp.maximum(count - 1, 0))
-
-
-def _unless_skipped(due: Array, now: Now) -> Array:
-    """Whether it is time, and the step is no skipped one, in which no memory may change."""
-    return due if now.keep is None else due & now.keep

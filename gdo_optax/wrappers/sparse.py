@@ -11,10 +11,10 @@ from chex import Array, ArrayTree
 
 from gdo_optax.engine.combinators import part
 from gdo_optax.engine.interpreter import Now, walk
-from gdo_optax.engine.states import initial, map_slots
 from gdo_optax.engine.nodes import Node, Whole
 from gdo_optax.engine.piece import piece
 from gdo_optax.engine.printing import show
+from gdo_optax.engine.states import initial, map_slots
 from gdo_optax.engine.trees import absent, is_rows, path_name
 from gdo_optax.rows import Rows, summed, taken
 
@@ -29,7 +29,7 @@ def sparse_rows(inner: optax.GradientTransformation, counts: str = "global") -> 
 
     For embeddings, of which a batch reads few rows. The updates of a gradient of `Rows` are `Rows`, which
     `optax.apply_updates` adds in place where the parameters are donated; dense gradients in the same tree are updated
-    densely. The state is that of `inner`. A row is table[i], also of a table with more axes or with one.
+    densely. The state holds that of `inner`. A row is table[i], also of a table with more axes or with one.
 
     With counts="global" t is the number of the update, as in TensorFlow's LazyAdam, and the result is that of `lazy`
     for a table (V, features), to the bit where the compiler contracts a·b + c in both or in neither. With counts="row"
@@ -115,9 +115,9 @@ def _by_row(node: Node) -> Whole:
                 state, _ = initial(node, _alone(structure, i, row))
                 return {"inner_count": jnp.zeros((), jnp.int32), "state": state}
 
-            return p if absent(p) else _of_rows(p)(of_row)(p)
+            return _of_rows(p)(of_row)(p)
 
-        return {"inner": structure.unflatten([first(i, p) for i, p in enumerate(_leaves(params))])}
+        return {"inner": {str(i): first(i, p) for i, p in enumerate(_leaves(params)) if not absent(p)}}
 
     def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
         x = _touched(x, params)
@@ -130,8 +130,6 @@ def _by_row(node: Node) -> Whole:
                 count = optax.safe_increment(s["inner_count"])
                 return structure.flatten_up_to(y)[i], {"inner_count": count, "state": new}
 
-            if absent(g):
-                return g, states
             if not is_rows(g):
                 return _of_rows(g)(one)(g, states, p)
             y, new = jax.vmap(one)(g.values, _get(g.indices, states), taken(p, g.indices))
@@ -139,10 +137,11 @@ def _by_row(node: Node) -> Whole:
 
         leaves = _leaves(x)
         beside = [None] * len(leaves) if params is None else structure.flatten_up_to(params)
-        rows = zip(leaves, structure.flatten_up_to(state["inner"]), beside, strict=True)
-        out = [leaf(i, *row) for i, row in enumerate(rows)]
-        inner = structure.unflatten([s for _, s in out])
-        return structure.unflatten([y for y, _ in out]), {"inner": inner}
+        inner, out = dict(state["inner"]), list(leaves)
+        for i, (g, p) in enumerate(zip(leaves, beside, strict=True)):
+            if not absent(g):
+                out[i], inner[str(i)] = leaf(i, g, inner[str(i)], p)
+        return structure.unflatten(out), {"inner": inner}
 
     return Whole(init=init, update=update, compiled=node.compiles and not node.outside)
 

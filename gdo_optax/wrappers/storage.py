@@ -4,7 +4,7 @@ import functools
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,12 @@ from gdo_optax.engine.combinators import part
 from gdo_optax.engine.interpreter import Now
 from gdo_optax.engine.nodes import Whole
 from gdo_optax.engine.piece import piece
-from gdo_optax.engine.states import EVAL_WEIGHTS
 from gdo_optax.engine.printing import show
+from gdo_optax.engine.states import EVAL_WEIGHTS
 from gdo_optax.engine.trees import path_name
 from gdo_optax.wrappers.precision import dithered
+from gdo_optax.wrappers.restarts import image
 
-
-CODES, SCALES, HALF = "int8_codes", "block_scales", "half_precision"
-"""In place of an array: its 8-bit codes and a scale for every block of them, or itself in bfloat16."""
 
 Where = Callable[[str], bool] | str | None
 
@@ -54,8 +52,8 @@ def store(
 
     Args:
         inner: any optax transformation.
-        where: from a path of the inner state, such as "scale_by_adam/scale/ema/kernel", whether to encode what is
-            there: a function or a regular expression to be found in it.
+        where: which arrays to encode: a function of a path of the inner state, such as
+            "scale_by_adam/scale/ema/memory/kernel", or a regular expression searched in it.
         as_: "int8" or bfloat16.
         block_size: how many numbers share a scale, an integer ≥ 2; a scale is 4 bytes.
 
@@ -75,39 +73,60 @@ def store(
     chosen, block_size = _chooser(where), int(block_size)
     encode = _encoder(as_, block_size)
 
-    def init(params: ArrayTree, stored: Any) -> dict[str, Any]:
+    def init(params: ArrayTree, stored: Any, scales: Any = None) -> dict[str, Any]:
         shapes, count = {jnp.shape(p) for p in jax.tree.leaves(params)}, jnp.zeros((), jnp.int32)
 
         def one(path: tuple, x: Any) -> Any:
-            if _is_whole(x):
-                return x
+            if _is_store(x):
+                return jax.tree.map(lambda a: Coded(a, None), x)
+            names = path_name(path).split("/")
             memory = getattr(x, "dtype", None) == jnp.float32 and x.shape in shapes and x.size >= block_size
-            second = where is None and EVAL_WEIGHTS in path_name(path).split("/")
-            if not memory or second or not chosen(path_name(path)):
-                return x
+            second = where is None and EVAL_WEIGHTS in names
+            if second or not memory or not chosen("/".join(names)):
+                return Coded(x, None)
             return jax.eval_shape(encode, x, count) if isinstance(x, jax.ShapeDtypeStruct) else encode(x, count)
 
-        return {"stored": jax.tree.map_with_path(one, stored, is_leaf=_is_whole)}
+        return _apart(jax.tree.map_with_path(one, stored, is_leaf=_is_store))
 
     def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
-        stored = state["stored"]
-        kept = jax.tree.map(lambda a: decoded(a, block_size) if _is_code(a) else a, stored, is_leaf=_is_whole)
+        def plain(code: Array, scale: Any) -> Array:
+            return code if scale is None else decoded(Coded(code, scale), block_size)
+
+        def again(new: Array, scale: Any) -> Coded:
+            return Coded(new, None) if scale is None else encode(new, now.count)
+
+        structure: Any
+        codes, structure = jax.tree.flatten(state["stored"])
+        scales = structure.flatten_up_to(state["scales"])
+        kept = structure.unflatten(map(plain, codes, scales))
         y, kept = now.run("stored", x, kept, params)
+        new = _apart(structure.unflatten(map(again, structure.flatten_up_to(kept), scales)))
+        return y, now.kept(new, state)
 
-        def again(a: Any, new: Any) -> Any:
-            return encode(new, now.count) if _is_code(a) else new
-
-        return y, {"stored": jax.tree.map(again, stored, kept, is_leaf=_is_whole)}
-
-    return Whole({"stored": part(inner)}, init, update)
-
-
-def _is_code(x: Any) -> bool:
-    return isinstance(x, dict) and set(x) in ({CODES, SCALES}, {HALF})
+    node = part(inner)
+    blocks = {} if as_ in ("bfloat16", jnp.bfloat16) else {"scales": image(node)}  # where a row has no scale of its own
+    return Whole({"stored": node, **blocks}, init, update)
 
 
-def _is_whole(x: Any) -> bool:
-    return _is_code(x) or (isinstance(x, dict) and set(x) == {"stored"})  # what a store within holds is not ours
+class Coded(NamedTuple):
+    """An array as codes in its own shape, and their scales: one for a block, 1 for bfloat16, None for what is no code.
+
+    The blocks are runs of one length of the array in row-major order; the last may be shorter. The scale of a block
+    without negative numbers has a minus sign: its codes have 255 levels, not 127 on either side of 0.
+    """
+
+    codes: Array
+    scales: Any
+
+
+def _is_store(x: Any) -> bool:
+    return isinstance(x, dict) and set(x) == {"stored", "scales"}  # what a store within holds is not ours
+
+
+def _apart(tree: Any) -> dict[str, Any]:
+    """The codes and the scales as two trees, so that every leaf is an array."""
+    pick = functools.partial(jax.tree.map, is_leaf=lambda x: isinstance(x, Coded))
+    return {"stored": pick(lambda x: x.codes, tree), "scales": pick(lambda x: x.scales, tree)}
 
 
 def _chooser(where: Where) -> Callable[[str], bool]:
@@ -121,7 +140,7 @@ def _chooser(where: Where) -> Callable[[str], bool]:
     return where
 
 
-def _encoder(as_: Any, block_size: int) -> Callable[[Array, Array], dict[str, Array]]:
+def _encoder(as_: Any, block_size: int) -> Callable[[Array, Array], Coded]:
     if as_ in ("bfloat16", jnp.bfloat16):
         return jax.jit(half_of)
     if as_ in ("int8", jnp.int8):
@@ -135,12 +154,13 @@ def turns(shape: tuple[int, ...], count: Array) -> Array:
     return places * jnp.uint32(3242174889) + count.astype(jnp.uint32) * jnp.uint32(2447445414)
 
 
-def half_of(x: Array, count: Array) -> dict[str, Array]:
+def half_of(x: Array, count: Array) -> Coded:
     """Float32 x in bfloat16, rounded up or down as it is its turn."""
-    return {HALF: dithered(x, jnp.bfloat16, turns(x.shape, count) >> 16).astype(jnp.bfloat16)}
+    half = dithered(x, jnp.bfloat16, turns(x.shape, count) >> 16).astype(jnp.bfloat16)
+    return Coded(half, jnp.ones((), jnp.float32))
 
 
-def blocks_of(x: Array, count: Array, block_size: int) -> dict[str, Array]:
+def blocks_of(x: Array, count: Array, block_size: int) -> Coded:
     """Float32 x in codes: |x|/max|x| on levels (k/n)², up or down as it is its turn."""
     b, turn = _rows(x, block_size), _rows(turns(x.shape, count), block_size)
     most, positive = jnp.max(jnp.abs(b), 1, keepdims=True), jnp.min(b, 1, keepdims=True) >= 0
@@ -151,17 +171,17 @@ def blocks_of(x: Array, count: Array, block_size: int) -> dict[str, Array]:
     up = limit * (2 * below + 1) < squared - below**2
     level = jnp.clip(below + up.astype(b.dtype), jnp.where(positive & (b > 0), 1.0, 0.0), top)
     codes = (jnp.sign(b) * level).astype(jnp.int32).astype(jnp.int8)  # the upper levels of 255 become negative codes
-    return {CODES: _unrowed(codes, x.shape), SCALES: jnp.where(positive, -most, most)[:, 0]}
+    return Coded(_unrowed(codes, x.shape), jnp.where(positive, -most, most)[:, 0])
 
 
-def decoded(x: dict[str, Array], block_size: int) -> Array:
+def decoded(x: Coded, block_size: int) -> Array:
     """The float32 array."""
-    if HALF in x:
-        return x[HALF].astype(jnp.float32)
-    c, scale = _rows(x[CODES], block_size).astype(jnp.float32), x[SCALES][:, None]
+    if x.codes.dtype == jnp.bfloat16:
+        return x.codes.astype(jnp.float32)
+    c, scale = _rows(x.codes, block_size).astype(jnp.float32), x.scales[:, None]
     positive = scale < 0
     share = jnp.where(positive & (c < 0), c + 256, c) * jnp.where(positive, 1 / 255, 1 / 127)
-    return _unrowed(share * jnp.abs(share) * jnp.abs(scale), x[CODES].shape)
+    return _unrowed(share * jnp.abs(share) * jnp.abs(scale), x.codes.shape)
 
 
 def _rows(x: Array, block_size: int) -> Array:

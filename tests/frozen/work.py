@@ -37,6 +37,12 @@ class Result(NamedTuple):
     before: tuple[np.ndarray, ...] = ()
     error: str = ""
 
+    def first(self, steps: int) -> "Result":
+        """The first of the recorded steps."""
+        return self._replace(
+            updates=tuple(a[:steps] for a in self.updates), evaluated=tuple(a[:steps] for a in self.evaluated)
+        )
+
 
 def attempt(key: str) -> Result:
     """The result of one key, an exception among them."""
