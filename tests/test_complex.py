@@ -87,7 +87,7 @@ def test_hyperparameters_stay_real() -> None:
 @pytest.mark.parametrize("name", REAL)
 @pytest.mark.parametrize("around", [lambda tx: tx, g.lookahead, lambda tx: g.chain(g.scale(1.0), tx)])
 def test_what_is_not_defined_is_an_error(name: str, around: Callable) -> None:
-    message = r"of real numbers, and the parameter 'w' is complex64: wrap the optimizer, optax\.contrib\.split_real"
+    message = r"for real numbers, and the parameter 'w' is complex64: wrap the optimizer, optax\.contrib\.split_real"
     with pytest.raises(TypeError, match=message):
         around(get(name)()).init({"w": jnp.ones(2, jnp.complex64)})
 

@@ -370,7 +370,7 @@ def test_equal_calls_are_equal_pieces(entry: Any) -> None:
     a, b = entry.build(), entry.build()
     assert a == b
     assert hash(a) == hash(b)
-    assert not a != b
+    assert (a != b) is False
     assert copy.copy(a) == a
     assert copy.deepcopy(a) == a
     assert a.node.program_key == b.node.program_key

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 import gdo_optax as g
-from gdo_optax.engine import numerics, marginal_value_problem
+from gdo_optax.engine import marginal_value_problem, numerics
 from tests import oracles
 from tests.catalogue import rollout, tree
 

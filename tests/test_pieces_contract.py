@@ -13,11 +13,11 @@ import optax
 import pytest
 
 import gdo_optax as g
+from gdo_optax.engine.trees import absent
 from gdo_optax.optimizers import evaluating, lookahead
 from gdo_optax.optimizers.ranger21 import ranger21
 from gdo_optax.pieces import gradients as on_gradients
 from gdo_optax.pieces import paths, slow, units
-from gdo_optax.engine.trees import absent
 from gdo_optax.wrappers import evaluations, layers, precision, skipping, storage
 from tests.catalogue import avals, steps_of, tree
 

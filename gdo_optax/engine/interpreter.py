@@ -27,6 +27,7 @@ from gdo_optax.engine.trees import (
     columns,
     each,
     is_complex,
+    is_numeric,
     marks,
     of_numbers,
     overlaid,
@@ -42,8 +43,8 @@ class Now:
     """What a node knows beside arrays and its state.
 
     `count` is the clock: the number of updates so far; `age` is their number since the memories began. Where `keep` is
-    False, or a row in the tree `rows`, no memory changes, and the output there means nothing. `branches` are the outputs
-    of the branches before this one, `extra` the arguments that the caller of the update has added.
+    False, or a row in the tree `rows`, no memory changes, and the output there means nothing. `branches` are outputs of
+    the branches before this one, `extra` the arguments that the caller of the update has added.
     """
 
     count: Array
@@ -88,7 +89,14 @@ def advance(node: Node, x: ArrayTree, state: Any, params: Any, extra: Mapping[st
     check_floats(x)
     if not node.compiles:
         return _advance(node, x, state, params, Now(state["count"], state["count"], extra=extra))
-    return program_of(node).advance(x, state, params, outside(node, state["state"], state["count"]))
+    return program_of(node).advance(x, state, _arrays(params), outside(node, state["state"], state["count"]))
+
+
+def _arrays(params: Any) -> Any:
+    """The parameters, with None for all else that a model may contain, such as functions, which no program takes."""
+    if all(isinstance(p, jax.Array) for p in jax.tree.leaves(params)):
+        return params
+    return jax.tree.map(lambda p: p if isinstance(p, jax.Array) or is_numeric(p) else None, params)
 
 
 def _advance(node: Node, x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
@@ -155,7 +163,7 @@ def walk(node: Node, x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[A
     """The output of a node, and its next state."""
     if node.compiles and not now.program:
         known = {k: getattr(now, k) for k in ("count", "age", "keep", "rows", "branches")}
-        return program_of(node).walk(x, state, params, {**known, "values": outside(node, state, now.count)})
+        return program_of(node).walk(x, state, _arrays(params), {**known, "values": outside(node, state, now.count)})
     if isinstance(node, Whole):
         return _whole(node, x, state, params, now)
     if node.leafwise:
@@ -214,19 +222,28 @@ def _check_state(state: Any, wanted: set[str]) -> None:
         raise ValueError(f"the state is another optimizer's: it holds {found}, not {sorted(wanted)}")
 
 
+def _check_layout(node: Node, state: Any) -> None:
+    """Raises where a state is not that of a leafwise node, at any depth."""
+    inside = {name: part for name, part in node.parts.items() if part.remembers}
+    _check_state(state, node.slots if isinstance(node, Rule) else set(inside))
+    for name, part in inside.items():
+        _check_layout(part, state[name])
+
+
 # ---------------------------------------------------------------------------------------------------------- one array
 
 
 def _leaves(node: Node, x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
     """A leafwise node: the numbers that all arrays share, and one function that is called for each array."""
     asked = {name for _, rule in node.rules for name in rule.asks}
-    if "p" in asked and params is None:
+    if "p" in asked and params is None and jax.tree.leaves(x):
         raise ValueError("this transformation reads the parameters: call update(updates, state, params)")
+    _check_layout(node, state)
     values: dict[Path, Any] = {}
     new: dict[str, Any] = {}
     memories, slots = [], []
     for path, rule in node.rules:
-        _check_state(own := functools.reduce(lambda s, k: s.get(k, {}), path, state), rule.slots)
+        own = functools.reduce(lambda s, k: s.get(k, {}), path, state)
         values[path], numbers = _numbers(rule, path, own, now)
         kept = functools.reduce(lambda s, k: s.setdefault(k, {}), path if rule.remembers else (), new)
         kept.update(numbers)
@@ -235,7 +252,6 @@ def _leaves(node: Node, x: ArrayTree, state: Any, params: Any, now: Now) -> tupl
     beside = [t for t in (params, now.rows) if t is not None]
     structure, rows = columns(x, *memories, *beside, *now.branches.values())
     bits, large = _bits(node, x), xla.is_large([row[0] for row in rows if not absent(row[0])])
-    names = [path_name(path) for path, _ in jax.tree.leaves_with_path(x, is_leaf=absent)] if "path" in asked else []
 
     def leaf(i: int, x: Any, *parts: Any) -> tuple[Any, tuple]:
         kept, rest = parts[: len(slots)], list(parts[len(slots) :])
@@ -245,15 +261,8 @@ def _leaves(node: Node, x: ArrayTree, state: Any, params: Any, now: Now) -> tupl
         row = None if now.rows is None else rest.pop(0)
         here = {path: mask[i] for path, mask in bits.items()}
         used = [init if all(here[m] for m in here if m == path[: len(m)]) else None for path, _, init, _ in slots]
-        check_fits(
-            x,
-            p,
-            kept,
-            used,
-            params is not None,
-            lambda: path_name(jax.tree.leaves_with_path(tree, is_leaf=absent)[i][0]),
-        )
-        fixed = tuple(here.items()), large and x.size >= xla.SMALL, names[i] if names else None
+        check_fits(x, p, kept, used, params is not None, functools.partial(_name, tree, i))
+        fixed = tuple(here.items()), large and x.size >= xla.SMALL, _name(tree, i) if "path" in asked else None
         place = (now.count, i) if "key" in asked else None
         branches = dict(zip(now.branches, rest, strict=True))
         return program_of(node).one(fixed, x, p, kept, values, now.keep, row, branches, place)
@@ -264,6 +273,10 @@ def _leaves(node: Node, x: ArrayTree, state: Any, params: Any, now: Now) -> tupl
     for k, (_, slot, _, kept) in enumerate(slots):
         kept[slot] = structure.unflatten([m[k] for _, m in out])
     return structure.unflatten([y for y, _ in out]), new
+
+
+def _name(tree: ArrayTree, i: int) -> str:
+    return path_name(jax.tree.leaves_with_path(tree, is_leaf=absent)[i][0])
 
 
 def _bits(node: Node, x: ArrayTree, path: Path = ()) -> dict[Path, list[bool]]:
@@ -279,7 +292,7 @@ def _numbers(rule: Rule, path: Path, state: Any, now: Now) -> tuple[dict[str, An
     """What a rule is given that is the same for all arrays, and the numbers that it remembers."""
     t, age = (optax.safe_increment(n).astype(float) for n in (now.count, now.age))
     times, kept = {"count": now.count, "t": t, "age": age}, {}
-    values = {k: times[k] for k in ("t", "age") if k in rule.asks}
+    values: dict[str, Any] = {k: times[k] for k in ("t", "age") if k in rule.asks}
     for name, h in rule.hyper.items():
         if not isinstance(h, PerStep):
             values |= {name: now.value(path, name, h)} if callable(h) or is_outside(h) else {}
@@ -350,7 +363,7 @@ def _step(node: Node, path: Path, x: xla.Value, before: dict[str, xla.Value], le
 def _rule(rule: Rule, path: Path, x: xla.Value, before: dict[str, xla.Value], leaf: Leaf) -> xla.Value:
     """A rule on one array. Its memory is written here, and nowhere else."""
     numbers = {k: v for k, v in rule.hyper.items() if not (callable(v) or is_outside(v))}
-    h = numbers | leaf.values[path]
+    h = {**numbers, **leaf.values[path]}
     given = {**leaf.given, "branches": {k: v.array for k, v in before.items()}}
     given |= {k: h.pop(k) for k in ("t", "age") if k in rule.asks}
     if "key" in rule.asks:
@@ -359,7 +372,9 @@ def _rule(rule: Rule, path: Path, x: xla.Value, before: dict[str, xla.Value], le
     new, y = call(rule, x, old, h, given)
     if not rule.init:  # a rule may pass on what an earlier branch has computed
         return next((v for v in before.values() if v.array is y.array), y)
-    kept = {k: m if m is None else _select(leaf.keep, leaf.row, m.astype(old[k].dtype), old[k]) for k, m in new.items()}
+    kept: dict[str, Any] = {
+        k: m if m is None else _select(leaf.keep, leaf.row, m.astype(old[k].dtype), old[k]) for k, m in new.items()
+    }
     leaf.new[path] = kept
     for k, m in new.items():  # an output that is a memory, too, is read from the memory: one array is written, not two
         if m is y.array and kept[k].dtype == m.dtype:

@@ -161,6 +161,7 @@ class PerStep:
     f: Callable[..., Any]
     init: float | Mapping[str, float] | None = None
     hyper: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    asks: tuple[str, ...] = dataclasses.field(init=False, default=())
     compiles = True
 
     def __post_init__(self) -> None:
@@ -174,7 +175,11 @@ class PerStep:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rule(Node):
-    """One line of a paper, on one array; see `rule`."""
+    """One line of a paper, on one array; made by `rule`.
+
+    >>> rule(lambda x, factor: factor * x, factor=2.0).asks
+    ()
+    """
 
     f: Callable[..., Any] = max
     init: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -182,6 +187,7 @@ class Rule(Node):
     dtype: Any = None
     real: str | None = None
     hyper: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    asks: tuple[str, ...] = dataclasses.field(init=False, default=())
 
     def __post_init__(self) -> None:
         named = {k: v for k, v in self.hyper.items() if k != "seed"}  # which the key is made of
@@ -240,15 +246,29 @@ class Whole(Node):
     """An update that sees all arrays at once: update(x, state, params, now, **hyper) → (y, state).
 
     `init(params, **states of the parts)` returns the state, a dict; without an `init` only the parts are remembered.
-    The update runs a part by `now.run(name, …)`. If the update runs its parts less often than it is run, they are
-    `clocked`: each has a clock of its own. `reads` names the extra arguments that it needs; None is unknown. A `narrow`
-    update gets arrays in their own dtypes, so nothing but another narrow node may stand around it. `compiled=False`
-    runs the update as Python where nothing else compiles it. `rewrites` says that it changes the states of its parts. `communicates` and `stacked` tell wrappers that the update
-    meets other workers, and that it takes the stacked gradients of several tasks.
+    The update runs a part by `now.run(name, …)`. Parts that run less often than this node are `clocked`: each has a
+    clock of its own. `reads` names the extra arguments that the update needs; None is unknown. A `narrow` update gets
+    arrays in their own dtypes, so only another narrow node may stand around it. `compiled=False` runs the update as
+    Python where nothing else compiles it. `rewrites` says that the update changes the states of its parts.
+    `communicates` and `stacked` tell wrappers that the update meets other workers, and that it takes the stacked
+    gradients of several tasks.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from gdo_optax import piece
+    >>> @piece
+    ... def sum_of_all():
+    ...     def update(x, state, params, now):
+    ...         total = sum(jnp.sum(a) for a in jax.tree.leaves(x))
+    ...         return jax.tree.map(lambda a: jnp.full_like(a, total), x), state
+    ...     return Whole(update=update)
+    >>> tx = sum_of_all()
+    >>> tx.update([jnp.ones(2), jnp.ones(1)], tx.init(None))[0]
+    [Array([3., 3.], dtype=float32), Array([3.], dtype=float32)]
     """
 
     init: Callable[..., Any] | None = None
-    update: Callable[..., tuple[Any, Any]] = max  # type: ignore[assignment]
+    update: Callable[..., tuple[Any, Any]] = max
     clocked: bool = False
     reads: tuple[str, ...] | None = ()
     narrow: bool = False
@@ -289,7 +309,7 @@ def rule(
     numbers, arrays, schedules count ↦ value, or `per_step` ones. Arrays arrive in the precision of x.
 
     `init` is a number, a function of the parameter, or a dict of these, one for each slot of a memory that is then a
-    dict. A memory is kept in at least float32, or in `dtype`. `measure(x)` is a few numbers such as a norm, which f gets
+    dict. A memory is kept in at least float32, or in `dtype`. `measure(x)` is a few numbers such as a norm; f gets them
     as `measured`. `real` names what is undefined for complex numbers, which `init` then refuses.
 
     >>> import jax.numpy as jnp
@@ -306,7 +326,7 @@ def rule(
 
 
 def per_step(f: Callable[..., Any], /, init: float | Mapping[str, float] | None = None, **hyper: Any) -> PerStep:
-    """A hyperparameter that is computed once a step, for all arrays: f(…) → value; with an `init`, f(m, …) → (m′, value).
+    """A hyperparameter that is computed once a step: f(…) → value; with an `init`, f(m, …) → (m′, value).
 
     f may name `count` (from 0), `t` and `age` (from 1), and hyperparameters of its own. Its memory is one number, in a
     slot of the rule that has the hyperparameter's name, or another: `init={"weight": 0.0}`.

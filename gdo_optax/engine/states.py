@@ -23,6 +23,7 @@ from gdo_optax.engine.trees import (
     displaced,
     is_complex,
     map_like,
+    of_numbers,
     overlaid,
     path_name,
     replaced,
@@ -58,7 +59,8 @@ def initial(
         ((name, part),) = node.parts.items()
         state, after = initial(part, selected(node.mask, like), before)
         return ({name: state} if part.remembers else {}), overlaid(node.mask, after, like)
-    states, outputs = {}, {}
+    states: dict[str, Any] = {}
+    outputs: dict[str, ArrayTree] = {}
     for name, part in node.parts.items():
         branches = {**before, **outputs} if isinstance(node, Parallel) else before
         states[name], outputs[name] = initial(
@@ -70,7 +72,9 @@ def initial(
     if isinstance(node, Whole) and node.init:
         return node.init(like, **states), like
     if isinstance(node, Parallel) and any(map(is_complex, jax.tree.leaves(like))):
-        like = jax.tree.map(lambda *a: jax.eval_shape(node.merge, *a), *outputs.values())
+        with of_numbers(like):
+            merged = jax.tree.map(lambda *a: jax.eval_shape(node.merge, *a), *outputs.values())
+            like = jax.tree.map(_as_real_as, like, merged)
     return {name: state for name, state in states.items() if node.parts[name].remembers}, like
 
 
@@ -78,8 +82,8 @@ def _of_rule(rule: Rule, like: ArrayTree, before: Mapping[str, ArrayTree]) -> tu
     for path, p in jax.tree.leaves_with_path(like):
         if rule.real and is_complex(p):
             raise TypeError(
-                f"{rule.real} is defined for real numbers, and the parameter {path_name(path)!r} is {p.dtype}: wrap the "
-                "optimizer, optax.contrib.split_real_and_imaginary(…)"
+                f"{rule.real} is defined for real numbers, and the parameter {path_name(path)!r} is {p.dtype}: wrap "
+                "the optimizer, optax.contrib.split_real_and_imaginary(…)"
             )
 
     def first(init: Any, p: Any) -> Any:
@@ -98,7 +102,7 @@ def _of_rule(rule: Rule, like: ArrayTree, before: Mapping[str, ArrayTree]) -> tu
 
 
 def _output(rule: Rule, p: Any, before: dict[str, Any]) -> Any:
-    """The shape and dtype of a rule's output for a complex array."""
+    """The complex parameter, or its magnitude if the rule's output is real."""
     from gdo_optax.engine.interpreter import call  # which is built on this file
 
     def once(x: Array, before: dict[str, Any]) -> Array:
@@ -110,7 +114,14 @@ def _output(rule: Rule, p: Any, before: dict[str, Any]) -> Any:
         return call(rule, xla.Value(x), m, h, given)[1].array
 
     with jax.numpy_dtype_promotion("standard"):
-        return jax.eval_shape(once, p, before)
+        return _as_real_as(p, jax.eval_shape(once, p, before))
+
+
+def _as_real_as(p: Any, output: Any) -> Any:
+    """The parameter, or its magnitude where the output for it is real."""
+    if not is_complex(p) or is_complex(output):
+        return p
+    return jax.eval_shape(jnp.abs, p) if isinstance(p, jax.ShapeDtypeStruct) else jnp.abs(p)
 
 
 def map_slots(node: Node, f: Callable, tree: ArrayTree, *states: Any) -> Any:
@@ -126,8 +137,10 @@ def map_slots(node: Node, f: Callable, tree: ArrayTree, *states: Any) -> Any:
             if not isinstance(node, Whole) or not node.clocked:
                 return map_slots(part, f, tree, *entries)
             return {**entries[0], "state": map_slots(part, f, tree, *(e["state"] for e in entries))}
-        alike = jax.tree.structure(tree, is_leaf=absent) == jax.tree.structure(entries[0], is_leaf=absent)
-        slot = name in node.init if isinstance(node, Rule) else alike
+        here: Any = jax.tree.structure(tree, is_leaf=absent)
+        alike = here == jax.tree.structure(entries[0], is_leaf=absent)
+        number = isinstance(entries[0], jax.Array) and entries[0].ndim == 0  # beside a parameter that is a lone array
+        slot = name in node.init if isinstance(node, Rule) else alike and not number
         return map_like(f, tree, *entries) if slot else entries[0]
 
     return {name: entry(name, *(s[name] for s in states)) for name in first}
@@ -170,13 +183,14 @@ def eval_params(state: Any, params: ArrayTree) -> ArrayTree:
 
 def _second_weights(state: Any, depth: int) -> list[tuple[int, str, Any]]:
     """The second weights in a state, each with its depth."""
+    items: Mapping[Any, Any]
     if isinstance(state, list | tuple):
         items = dict(zip(getattr(state, "_fields", range(len(state))), state, strict=True))
     else:
         items = (
             state if isinstance(state, Mapping) else {} if hasattr(state, "dtype") else getattr(state, "__dict__", {})
         )
-    found = []
+    found: list[tuple[int, str, Any]] = []
     for name, value in items.items():
         second = name in (EVAL_WEIGHTS, EVAL_DISPLACEMENT)
         found += [(depth, name, value)] if second else _second_weights(value, depth + 1)

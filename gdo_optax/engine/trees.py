@@ -35,6 +35,7 @@ def is_complex(x: Any) -> bool:
 
 def columns(tree: ArrayTree, *beside: ArrayTree, rows: bool = False) -> tuple[Any, list[tuple]]:
     """The structure of `tree`, and its leaves, each with its counterparts in the trees `beside` it."""
+    structure: Any
     leaves, structure = jax.tree.flatten(tree, is_leaf=lambda x: absent(x) or is_rows(x))
     if not rows and any(is_rows(x) for t in (tree, *beside) for x in jax.tree.leaves(t, is_leaf=is_rows)):
         raise TypeError("Rows are updated by sparse_rows alone: wrap the whole optimizer, sparse_rows(adam(1e-3))")
@@ -201,6 +202,7 @@ def inverted(mask: Mask) -> Mask:
 
 def map_like(f: Callable, tree: ArrayTree, *others: ArrayTree) -> ArrayTree:
     """f(leaf of `tree`, its counterparts …); where the leaf is absent, the first counterpart as it is."""
+    structure: Any
     leaves, structure = jax.tree.flatten(tree, is_leaf=absent)
     rows = zip(leaves, *map(structure.flatten_up_to, others), strict=True)
     return structure.unflatten([row[1] if absent(row[0]) or absent(row[1]) else f(*row) for row in rows])

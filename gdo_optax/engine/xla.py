@@ -110,7 +110,7 @@ def apart(measure: Callable[[Array], Any], x: Array, again: Callable[[], Array])
 
 
 def run_if(go: Array, run: Callable[..., tuple[Any, Any]], x: Any, state: Any) -> tuple[Any, Any, Any]:
-    """If `go`, the output and next state of `run(x, state, keep=…)`, else zeros and the state; and x, or what took its place.
+    """If `go` the output and next state of `run(x, state, keep=…)`, else zeros and the state; in between, x to be kept.
 
     On a CPU a conditional whose output takes the place of its input allocates and copies nothing, and a step that is
     left out costs nothing. Elsewhere selecting number by number is one kernel with the step.

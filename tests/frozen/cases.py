@@ -12,7 +12,18 @@ import optax
 
 import gdo_optax as g
 from gdo_optax import like
+from gdo_optax.engine.numerics import norm
 from tests.catalogue import SETTINGS, falling, rising
+
+
+def made(node: Any) -> Any:
+    """A piece of one node."""
+    return g.piece(lambda: node)()
+
+
+def displaced(m: Any, x: Any) -> Any:
+    total = m["eval_displacement"] + (0.5 * m["eval_displacement"] - 0.25 * x)
+    return {"eval_displacement": total}, x - total
 
 
 class Case(NamedTuple):
@@ -343,7 +354,7 @@ PIECES: dict[str, Callable] = {
     "clip_step_size": lambda: g.clip_step_size(0.01, 0.5),
     "decayed_max": lambda: g.chain(g.absolute(), g.decayed_max(0.9)),
     "decayed_max-bf16": lambda: g.chain(g.absolute(), g.decayed_max(0.99, residual_dtype="bfloat16")),
-    "displacement": lambda: g.displacement(lambda d, x: 0.5 * d - 0.25 * x),
+    "displacement": lambda: made(g.rule(displaced, init={"eval_displacement": 0.0})),
     "elastic": lambda: g.elastic(),
     "elastic-2": lambda: g.elastic(0.5, 2),
     "ema": lambda: g.ema(0.9),
@@ -447,20 +458,20 @@ PIECES: dict[str, Callable] = {
     "with_second_gradient-mean": lambda: g.chain(g.with_second_gradient([g.scale(-0.1)], g.mean_of), g.scale(-0.01)),
     "worker_mean": lambda: g.worker_mean(),
     # makers
-    "maker-accumulated": lambda: g.accumulated(lambda m, x, c: c * x, 1.0, residual_dtype="bfloat16", c=falling),
-    "maker-located": lambda: g.located(lambda x, path: x if path.endswith("l") else 3 * x),
-    "maker-measured": lambda: g.measured(lambda x, length: x / (1 + length)),
-    "maker-memory": lambda: g.memory(lambda m, x, c: jnp.maximum(c * m, x), c=0.9),
-    "maker-paired": lambda: g.paired(lambda x, p, c: x + c * p, c=falling),
-    "maker-pointwise": lambda: g.pointwise(lambda x, factor: factor * x, factor=falling),
-    "maker-pooled": lambda: g.pooled(lambda x, mean: x - mean, jnp.sum),
-    "maker-randomized": lambda: g.randomized(lambda x, key: x + jax.random.normal(key, x.shape, x.dtype), 3),
-    "maker-recurrent": lambda: g.recurrent(lambda m, x: (x, 2 * x - m)),
-    "maker-running": lambda: g.pointwise(
-        lambda x, y: x * y, y=g.Running(lambda s, count: s / 2 + count.astype(s.dtype), lambda: 3.0)
+    "maker-accumulated": lambda: made(g.accumulated(lambda m, x, c: c * x, 1.0, residual_dtype="bfloat16", c=falling)),
+    "maker-located": lambda: made(g.rule(lambda x, path: x if path.endswith("l") else 3 * x)),
+    "maker-measured": lambda: made(g.rule(lambda x, measured: x / (1 + measured), measure=norm)),
+    "maker-memory": lambda: made(g.rule(lambda m, x, c: (jnp.maximum(c * m, x),) * 2, init=0.0, c=0.9)),
+    "maker-paired": lambda: made(g.rule(lambda x, p, c: x + c * p, c=falling)),
+    "maker-pointwise": lambda: made(g.rule(lambda x, factor: factor * x, factor=falling)),
+    "maker-pooled": lambda: g.parallel(jnp.subtract, x=[], mean=[g.mean_of_all()]),
+    "maker-randomized": lambda: made(g.rule(lambda x, key: x + jax.random.normal(key, x.shape, x.dtype), seed=3)),
+    "maker-recurrent": lambda: made(g.rule(lambda m, x: (x, 2 * x - m), init=0.0)),
+    "maker-running": lambda: made(
+        g.rule(lambda x, y: x * y, y=g.per_step(lambda m, count: (m / 2 + count.astype(m.dtype),) * 2, init=3.0))
     ),
-    "maker-timed": lambda: g.timed(lambda x, t: x / jnp.sqrt(t)),
-    "maker-weights": lambda: g.weights(lambda w, x, p: (0.5 * (w + p), 0.1 * x)),
+    "maker-timed": lambda: made(g.rule(lambda x, t: x / jnp.sqrt(t))),
+    "maker-weights": lambda: made(g.weights(lambda w, x, p: (0.5 * (w + p), 0.1 * x))),
 }
 LOOKS_ROUND = ("gradient_ahead", "backtracking", "second_gradient")
 

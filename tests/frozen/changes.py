@@ -19,7 +19,14 @@ import math
 import jax.numpy as jnp
 
 
-CORRECTED_CASES = ("arrays/adam", "arrays/nadam", "arrays/radam", "arrays/amsgrad", "arrays/bias_correction")
+CORRECTED_CASES = (
+    "arrays/adam",
+    "arrays/nadam",
+    "arrays/radam",
+    "arrays/amsgrad",
+    "arrays/bias_correction",
+    "nested/optax-inject",
+)
 CORRECTED = 256.0
 OTHERS = (
     "around/restart_state-4/adamw", "around/restart_state-7/adamw", "around/lookahead-reset/adamw",
