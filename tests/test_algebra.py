@@ -165,7 +165,12 @@ def test_a_largest_that_is_the_newest() -> None:
 
 def late(tx: optax.GradientTransformation, x: Any, grads: Any, count: int) -> jax.Array:
     """The updates of a method that has counted that far without having seen a gradient."""
-    state = jax.tree.map(lambda a: jnp.full_like(a, count) if a.dtype == jnp.int32 else a, tx.init(x))
+
+    def at(path: Any, a: jax.Array) -> jax.Array:
+        full = getattr(path[-1], "key", None) == "weight"  # the average has gathered all there is
+        return jnp.full_like(a, count) if a.dtype == jnp.int32 else jnp.ones_like(a) if full else a
+
+    state = jax.tree.map_with_path(at, tx.init(x))
 
     def step(carry: Any, slope: Any) -> Any:
         x, state = carry

@@ -12,6 +12,7 @@ import pytest
 from flax import serialization
 
 import gdo_optax as g
+from gdo_optax.engine import numerics
 from gdo_optax.pieces import gradients as on_gradients
 from gdo_optax.pieces import paths, units
 from gdo_optax.pieces import slow as averages
@@ -20,6 +21,14 @@ from tests.oracles.momentum import nesterov_1983_backtracking
 from tests.oracles.slow import unit_norm
 from tests.oracles.wrappers import heun, noise_sigma, polyak, temporal_average
 from tests.test_wrappers import GRADS, NAMES, PARAMS, STEPS, equal, trajectory
+
+
+EMPTY = {"count": jnp.zeros((), jnp.int32), "state": {}}
+
+
+def made(node: Any) -> g.Piece:
+    """A piece of one node."""
+    return g.piece(lambda: node)()
 
 
 def following(tx: optax.GradientTransformation, gradient: Callable) -> optax.GradientTransformation:
@@ -66,8 +75,8 @@ FORMULAS: dict[str, tuple[Callable, Callable]] = {
         lambda p, gs: {(4, 3): 0.5, (5,): 1.0, (): 0.0}[p.shape] * gs,
     ),
     "running": (
-        lambda: g.pointwise(
-            lambda x, y: x * y, y=g.Running(lambda s, count: s / 2 + count.astype(s.dtype), lambda: 3.0)
+        lambda: made(
+            g.rule(lambda x, y: x * y, y=g.per_step(lambda m, count: (m / 2 + count.astype(m.dtype),) * 2, init=3.0))
         ),
         lambda p, gs: [s * x for s, x in zip(halves(), gs, strict=True)],
     ),
@@ -101,7 +110,7 @@ def test_adaptive_grad_clip_is_that_of_optax_on_kernels(shape: tuple[int, ...]) 
     theirs = optax.adaptive_grad_clip(0.1)
     with jax.numpy_rank_promotion("allow"):
         expected, _ = jax.jit(theirs.update)(x, theirs.init(p), p)
-    ours, _ = jax.jit(units.adaptive_grad_clip(0.1).update)(x, (), p)
+    ours, _ = jax.jit(units.adaptive_grad_clip(0.1).update)(x, EMPTY, p)
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
     assert (ours == x).all(tuple(range(x.ndim - 1))).any()
     assert (ours != x).all(tuple(range(x.ndim - 1))).any()
@@ -113,7 +122,7 @@ def test_adaptive_grad_clip_of_tiny_gradients_is_that_of_optax() -> None:
     theirs = optax.adaptive_grad_clip(1e-4)
     with jax.numpy_rank_promotion("allow"):
         expected, _ = theirs.update(x, theirs.init(p), p)
-    np.testing.assert_allclose(units.adaptive_grad_clip(1e-4).update(x, (), p)[0], expected, rtol=1e-6)
+    np.testing.assert_allclose(units.adaptive_grad_clip(1e-4).update(x, EMPTY, p)[0], expected, rtol=1e-6)
 
 
 def test_a_zero_agrees_with_nothing_not_even_an_infinity() -> None:
@@ -128,10 +137,10 @@ def test_stable_weight_decay_takes_the_mean_over_all_parameters() -> None:
     v = {"a": jnp.array([[1.0, 2.0], [3.0, 4.0]]), "b": jnp.array([20.0]), "none": None}
     p = {"a": jnp.array([[1.0, -1.0], [0.5, 0.0]]), "b": jnp.array([2.0]), "none": None}
     update = jax.jit(units.stable_weight_decay(0.3).update)
-    updates, _ = update(v, optax.EmptyState(), p)
+    updates, _ = update(v, EMPTY, p)
     chex.assert_trees_all_close(updates, jax.tree.map(lambda p: 0.3 * p / 6**0.5, p), rtol=1e-6)
     zeros = jax.tree.map(jnp.zeros_like, v)
-    chex.assert_trees_all_equal(update(zeros, optax.EmptyState(), p)[0], zeros)
+    chex.assert_trees_all_equal(update(zeros, EMPTY, p)[0], zeros)
 
 
 # the makers
@@ -144,27 +153,32 @@ def test_no_decay_does_not_read_the_parameters() -> None:
 
 def test_measured_gives_what_is_measured_of_each_array_and_the_parameter_if_asked() -> None:
     x = {"a": jnp.array([3.0, 4.0]), "b": None, "c": jnp.zeros(2)}
-    alone = g.measured(lambda x, length, rate: x + rate * length, rate=lambda count: 1.0 + count.astype(float))
+
+    def longer(x: Any, measured: Any, rate: Any) -> Any:
+        return x + rate * measured
+
+    alone = made(g.rule(longer, measure=numerics.norm, rate=lambda count: 1.0 + count.astype(float)))
     chex.assert_trees_all_equal(alone.update(x, alone.init(x))[0], {"a": x["a"] + 5, "b": None, "c": x["c"]})
-    tx = g.measured(lambda x, length, p: length * p, paired=True)
-    chex.assert_trees_all_equal(tx.update(x["a"], (), jnp.ones(2))[0], jnp.full(2, 5.0))
+    tx = made(g.rule(lambda x, measured, p: measured * p, measure=numerics.norm))
+    chex.assert_trees_all_equal(tx.update(x["a"], EMPTY, jnp.ones(2))[0], jnp.full(2, 5.0))
     with pytest.raises(ValueError, match="this transformation reads the parameters"):
-        tx.update(x["a"], ())
-    assert np.array_equal(g.normalize().update(x["a"], ())[0], x["a"])  # two numbers have no deviation to speak of
-    largest = g.measured(lambda x, most: x / most, lambda x: jnp.max(x, 0))
-    chex.assert_trees_all_equal(largest.update(x["a"], ())[0], x["a"] / 4)
+        tx.update(x["a"], EMPTY)
+    assert np.array_equal(g.normalize().update(x["a"], EMPTY)[0], x["a"])  # two numbers have no deviation to speak of
+    largest = made(g.rule(lambda x, measured: x / measured, measure=lambda x: jnp.max(x, 0)))
+    chex.assert_trees_all_equal(largest.update(x["a"], EMPTY)[0], x["a"] / 4)
 
 
-def test_what_is_emitted_may_be_a_function_of_what_came_in() -> None:
-    tx = g.recurrent(lambda m, x: (m + x, lambda x: x * (m + 1)))
-    y, m = tx.update(jnp.full(2, 3.0), tx.init(jnp.zeros(2)))
+def test_an_output_may_be_a_function_of_the_input() -> None:
+    tx = made(g.rule(lambda m, x: (m + x, lambda x: x * (m + 1)), init=0.0))
+    y, state = tx.update(jnp.full(2, 3.0), tx.init(jnp.zeros(2)))
     chex.assert_trees_all_equal(
-        (y, m, tx.update(jnp.ones(2), m)[0]), (jnp.full(2, 3.0), jnp.full(2, 3.0), jnp.full(2, 4.0))
+        (y, state["state"]["memory"], tx.update(jnp.ones(2), state)[0]),
+        (jnp.full(2, 3.0), jnp.full(2, 3.0), jnp.full(2, 4.0)),
     )
 
 
-def test_pooled_counts_elements_not_arrays() -> None:
-    tx = g.pooled(lambda x, mean, factor: jnp.full_like(x, factor * mean), jnp.sum, factor=2.0)
+def test_the_mean_of_all_counts_elements_not_arrays() -> None:
+    tx = g.chain(g.mean_of_all(), g.scale(2.0))
     x = {
         "a": jnp.ones((3, 2)),
         "b": jnp.full(2, 5.0),
@@ -176,7 +190,7 @@ def test_pooled_counts_elements_not_arrays() -> None:
     chex.assert_trees_all_equal(updates, jax.tree.map(lambda x: jnp.full_like(x, 4.0), x))
     with jax.enable_x64(True):  # half precision must not add up in half precision
         mixed = {"a": jnp.full(4096, 1.0, jnp.bfloat16), "b": jnp.full(4096, 3.0, jnp.float64)}
-        updates, _ = tx.update(mixed, ())
+        updates, _ = tx.update(mixed, tx.init(mixed))
         assert {k: (u.dtype.name, float(u[0])) for k, u in updates.items()} == {
             "a": ("bfloat16", 4),
             "b": ("float64", 4),
@@ -188,19 +202,19 @@ class Pair(NamedTuple):
     right: Any
 
 
-def test_located_sees_paths_as_people_write_them() -> None:
+def test_a_path_is_as_people_write_it() -> None:
     seen = []
-    tx = g.located(lambda x, path: seen.append(path) or x)
+    tx = made(g.rule(lambda x, path: seen.append(path) or x))
     x = {"layers": [Pair(jnp.ones(1), {"bias": jnp.ones(2)}), Pair(None, optax.MaskedNode())]}
     chex.assert_trees_all_equal(tx.update(x, tx.init(x))[0], x)
     assert seen == ["layers/0/left", "layers/0/right/bias"]
-    g.located(lambda x, path: seen.append(path) or x).update(jnp.ones(1), ())
+    tx.update(jnp.ones(1), EMPTY)
     assert seen[2:] == [""]
 
 
-def test_randomized_draws_anew_for_every_array_step_and_seed() -> None:
+def test_a_key_is_new_for_every_array_step_and_seed() -> None:
     def drawn(seed: Any) -> jax.Array:
-        tx = g.randomized(lambda x, key: x + jax.random.uniform(key, x.shape, x.dtype), seed)
+        tx = made(g.rule(lambda x, key: x + jax.random.uniform(key, x.shape, x.dtype), seed=seed))
         x = [jnp.zeros(3), None, jnp.zeros(3)]
         return jax.lax.scan(lambda s, _: tx.update(x, s)[::-1], tx.init(x), jnp.arange(4))[1]
 
@@ -213,11 +227,12 @@ def test_randomized_draws_anew_for_every_array_step_and_seed() -> None:
 
 
 def test_running_numbers_are_in_the_state_in_a_float_of_their_own() -> None:
-    tx = g.pointwise(lambda x, y: x * y, y=g.Running(lambda s, count: s + count.astype(s.dtype), lambda: 0.0))
+    y = g.per_step(lambda m, count: (m + count.astype(m.dtype),) * 2, init=0.0)
+    tx = made(g.rule(lambda x, y: x * y, y=y))
     with jax.enable_x64(True):
         for dtype, kept in (("bfloat16", "float32"), ("float32", "float32"), ("float64", "float64")):
             state = tx.init(jnp.ones(1, dtype))
-            assert (set(state), state["running"]["y"].dtype) == ({"count", "running"}, jnp.dtype(kept))
+            assert (set(state["state"]), state["state"]["y"].dtype) == ({"y"}, jnp.dtype(kept))
             assert avals(tx.update(jnp.ones(1, dtype), state)[1]) == avals(state)
 
 
@@ -229,17 +244,18 @@ def test_recall_is_the_output_of_an_earlier_branch() -> None:
         three=[g.scale(100.0), g.chain(g.recall("two"), g.square())],
     )
     state = tx.init(jnp.ones(1))
-    assert sorted(state) == ["one"]
+    assert sorted(state["state"]) == ["one"]
     assert tx.update(jnp.array([2.0]), state)[0] == (3 * 0.5 * 4) ** 2
-    assert g.recall("one").update(jnp.ones(1), (), one=jnp.zeros(1))[0] == 0
 
 
 def test_between_pieces_nothing_is_rounded() -> None:
     x = jnp.linspace(-1, 1, 99, dtype=jnp.bfloat16)
     tx = g.chain(g.scale(1 / 3), g.lazy(g.accumulate(g.scale(1 / 7), 1)), g.chain(g.scale(21.0)))
     assert (jax.jit(tx.update)(x, tx.init(x))[0] == x).all()
-    updates, _ = g.scale(1 / 3).wide_update(x.astype(jnp.float32), ())
-    assert updates.dtype == jnp.float32
+    seen = []
+    between = g.rule(lambda x: seen.append(x.dtype) or x)
+    jax.eval_shape(g.chain(g.scale(1 / 3), made(between)).update, x, EMPTY)
+    assert seen == [jnp.float32]
 
 
 # noise
@@ -259,7 +275,7 @@ def test_the_noise_has_the_variance_of_the_paper() -> None:
 
 def test_the_noise_is_made_of_the_normal_numbers_of_its_seed() -> None:
     zeros = {"a": jnp.zeros(3), "b": jnp.zeros((2, 2))}
-    normal = g.randomized(lambda x, key: jax.random.normal(key, x.shape, x.dtype), seed=5)
+    normal = made(g.rule(lambda x, key: jax.random.normal(key, x.shape, x.dtype), seed=5))
     noisy = on_gradients.add_gradient_noise(0.25, seed=5)
     ours, drawn = (tx.update(zeros, tx.init(zeros))[0] for tx in (noisy, normal))
     chex.assert_trees_all_equal(ours, jax.tree.map(lambda z: z / 2, drawn))
@@ -307,14 +323,14 @@ def test_backtracking_never_grows_and_goes_down_as_promised() -> None:
         y, state = carry
         value, slope = jax.value_and_grad(high)(y)
         updates, state = tx.update(slope, state, y, value_fn=high, value=value)
-        return (y + updates, state), (value - high(y + updates), jnp.sum(slope**2), state.learning_rate)
+        return (y + updates, state), (value - high(y + updates), jnp.sum(slope**2), state["state"]["learning_rate"])
 
     (_, state), (down, slope, rates) = jax.jit(lambda c: jax.lax.scan(step, c, length=2000))((y, tx.init(y)))
     assert (rates[1:] <= rates[:-1]).all()
     assert rates[0] < 8
     assert (down >= rates / 2 * slope - 1e-5).all()
     assert rates[-1] > 1 / 50 / 2  # rounding at the minimum is no reason to halve it
-    assert int(state.count) == 2000
+    assert int(state["count"]) == 2000
 
 
 def test_heun_equals_the_oracle() -> None:

@@ -250,6 +250,11 @@ def test_numbers_may_be_injected(name: str) -> None:
 ONE = jnp.ones(1)
 
 
+def of(tx: g.Piece, params: Any = None, **extra: Any) -> Any:
+    """One update of a number."""
+    return tx.update(ONE, tx.init(ONE), params, **extra)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -272,25 +277,29 @@ ONE = jnp.ones(1)
         (lambda: g.interpolate_state(g.sgd(), 2, 1.5), ValueError, "interpolate_state: share=1.5 is outside"),
         (lambda: g.temporal_average(1.0), ValueError, "temporal_average: decay=1.0 is outside"),
         (lambda: g.temporal_average().update(ONE, g.temporal_average().init(ONE)), ValueError, "reads the parameters"),
-        (lambda: g.adaptive_slow_weights().update(ONE, None, ONE), ValueError, "branches gradient= and curvature="),
-        (lambda: g.gradient_ahead().update(ONE, (), ONE), ValueError, r"gradient_ahead: call .* value_and_grad_fn=…"),
-        (lambda: g.gradient_ahead().update(ONE, ()), ValueError, "gradient_ahead reads the parameters"),
-        (lambda: g.heun().update(ONE, (), ONE, value_and_grad_fn=3), ValueError, "a function of the parameters"),
-        (lambda: g.scale_by_backtracking().update(ONE, None, ONE), ValueError, r"scale_by_backtracking: .* value_fn=…"),
+        (lambda: of(g.adaptive_slow_weights(), ONE), ValueError, "no branch 'gradient' came before"),
+        (lambda: of(g.gradient_ahead(), ONE), ValueError, r"gradient_ahead: call .* value_and_grad_fn=…"),
+        (lambda: of(g.gradient_ahead()), ValueError, "gradient_ahead reads the parameters"),
+        (lambda: of(g.heun(), ONE, value_and_grad_fn=3), ValueError, "a function of the parameters"),
+        (lambda: of(g.scale_by_backtracking(), ONE), ValueError, r"scale_by_backtracking: .* value_fn=…"),
         (lambda: g.scale_by_backtracking(-1.0), ValueError, "learning_rate=-1.0 is outside"),
         (lambda: ranger21(0.1), TypeError, "ranger21: missing a required argument: 'steps'"),
         (lambda: ranger21(0.1, 0), ValueError, "steps=0 is outside"),
         (lambda: ranger21(0.1, 10, b1=lambda count: 0.9), TypeError, "ranger21: b1 cannot be a schedule"),
         (lambda: units.positive_negative_momentum(lambda count: 0.9), TypeError, "decay cannot be a schedule"),
         (lambda: units.adaptive_grad_clip(0.0), ValueError, "adaptive_grad_clip: clipping=0.0 is outside"),
-        (lambda: units.add_norm_loss(0.1).update(ONE, ()), ValueError, "reads the parameters"),
+        (lambda: of(units.add_norm_loss(0.1)), ValueError, "reads the parameters"),
         (lambda: units.inverse_softplus_root(sharpness=0), ValueError, "sharpness=0 is outside"),
         (lambda: on_gradients.add_gradient_noise(-1.0), ValueError, "eta=-1.0 is outside"),
         (lambda: paths.scale_by_path(0.5), TypeError, "scale_by_path: 0.5 is not a dict"),
         (lambda: paths.scale_by_path({"bias": "0.5"}), TypeError, "'bias': '0.5' is not a pattern and its factor"),
         (lambda: paths.scale_by_path({3: 0.5}), TypeError, "3: 0.5 is not a pattern and its factor"),
         (lambda: paths.scale_by_path({"(": 0.5}), re.error, "unterminated"),
-        (lambda: g.recall("here").update(ONE, (), there=ONE), ValueError, r"no branch 'here' .* there are \['there'\]"),
+        (
+            lambda: of(g.parallel(jnp.add, there=[], b=[g.recall("here")])),
+            ValueError,
+            r"no branch 'here' .* are \['there'\]",
+        ),
     ],
 )
 def test_the_message_says_what_to_write(call: Callable, error: type[Exception], message: str) -> None:

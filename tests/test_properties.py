@@ -9,7 +9,8 @@ import optax
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdo_optax.engine import chain, ema, eval_params, lookahead, numerics, scale, sgd
+from gdo_optax import chain, ema, eval_params, lookahead, scale, sgd
+from gdo_optax.engine import numerics
 from gdo_optax.engine.trees import each
 
 

@@ -210,8 +210,8 @@ def test_schedules_drive_an_optimizer() -> None:
     for k in range(20):
         updates, state = tx.update(jnp.ones(1), state)
         np.testing.assert_allclose(updates, -rate(k)[None], rtol=1e-5)
-    assert repr(g.sgd(rate)) == "sgd(one_cycle(…))"
-    assert repr(g.sgd(g.ranger21_schedule(0.1, 9))) == "sgd(ranger21_schedule(…))"
+    assert repr(g.sgd(rate)) == "sgd(one_cycle(20, 0.1).learning_rate)"
+    assert repr(g.sgd(g.ranger21_schedule(0.1, 9))) == "sgd(ranger21_schedule(0.1, 9))"
 
 
 MAKERS: dict[str, dict[str, Any]] = {

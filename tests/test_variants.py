@@ -45,9 +45,10 @@ def test_adafactor_factors_the_axes_of_the_oracle(factored_dims: str, min_dim_si
 def test_what_is_factored_is_the_state() -> None:
     params = {"wide": jnp.ones((5, 2, 4)), "thin": jnp.ones((2, 7)), "bias": jnp.ones(7)}
     tx = g.factored_ema(factored_dims="largest", min_dim_size_to_factor=3)
-    state = tx.init(params)["memory"]
-    assert {k: v.shape for k, v in state["wide"].items()} == {"row": (5, 2), "col": (2, 4)}
-    assert (state["thin"].shape, state["bias"].shape) == ((2, 7), (7,))
+    state = jax.tree.map(jnp.shape, tx.init(params)["state"])
+    assert state["row"] == {"wide": (5, 2), "thin": None, "bias": None}
+    assert state["col"] == {"wide": (2, 4), "thin": None, "bias": None}
+    assert state["whole"] == {"wide": None, "thin": (2, 7), "bias": (7,)}
 
 
 def test_the_corrected_decay_rate_is_adams_average() -> None:

@@ -22,6 +22,7 @@ from gdo_optax.engine.numerics import as_dtype, as_real
 from gdo_optax.engine.states import map_slots
 from gdo_optax.engine.trees import (
     absent,
+    as_none,
     check_fits,
     check_floats,
     columns,
@@ -32,6 +33,7 @@ from gdo_optax.engine.trees import (
     of_numbers,
     overlaid,
     path_name,
+    restored,
     rounded,
     selected,
     widened,
@@ -100,9 +102,13 @@ def _arrays(params: Any) -> Any:
 
 
 def _advance(node: Node, x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
-    wide = (x, params) if node.narrow else (widened(x, params), None if params is None else widened(params))
-    y, body = walk(node, wide[0], state["state"], wide[1], now)
-    return y if node.narrow else rounded(y, x, params), {"count": optax.safe_increment(now.count), "state": body}
+    g, p = as_none(x), as_none(params)
+    g, p = (g, p) if node.narrow else (widened(g, p), None if p is None else widened(p))
+    y, body = walk(node, g, state["state"], p, now)
+    return restored(y, x) if node.narrow else rounded(y, x, params), {
+        "count": optax.safe_increment(now.count),
+        "state": body,
+    }
 
 
 class Program:

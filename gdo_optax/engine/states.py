@@ -19,6 +19,7 @@ from gdo_optax.engine.nodes import Chain, Masked, Node, Parallel, PerStep, Rule,
 from gdo_optax.engine.numerics import number_dtype, wide_dtype
 from gdo_optax.engine.trees import (
     absent,
+    as_none,
     columns,
     displaced,
     is_complex,
@@ -38,7 +39,7 @@ EVAL_WEIGHTS, EVAL_DISPLACEMENT = "eval_weights", "eval_displacement"
 
 def start(node: Node, params: ArrayTree) -> dict[str, Any]:
     """The state before the first update."""
-    params = jax.tree.map(lambda p: None if absent(p) else p, params, is_leaf=absent)
+    params = as_none(params)
     for path, _ in jax.tree.leaves_with_path(params):
         if {EVAL_WEIGHTS, EVAL_DISPLACEMENT} & set(path_name(path).split("/")):
             raise ValueError(f"the parameter {path_name(path)!r} has a name that eval_params looks for: rename it")

@@ -23,6 +23,17 @@ def absent(x: Any) -> bool:
     return x is None or isinstance(x, optax.MaskedNode)
 
 
+def as_none(tree: ArrayTree) -> ArrayTree:
+    """The tree with None for every leaf that a mask of optax has taken out."""
+    return jax.tree.map(lambda x: None if absent(x) else x, tree, is_leaf=absent)
+
+
+def restored(tree: ArrayTree, like: ArrayTree) -> ArrayTree:
+    """The tree with what is absent of `like` as it is there."""
+    structure, rows = columns(like, tree, rows=True)
+    return structure.unflatten([x if absent(x) else y for x, y in rows])
+
+
 def is_rows(x: Any) -> bool:
     """Whether x stands for a few rows of a table."""
     return isinstance(x, Rows)
@@ -141,15 +152,15 @@ def is_numeric(x: Any) -> bool:
 def rounded(tree: ArrayTree, like: ArrayTree, beside: ArrayTree | None = None) -> ArrayTree:
     """The tree in the dtypes of `like`, or in those of the tree beside it where these are wider."""
 
-    def narrow(y: Any, x: Any, p: Any = None) -> Any:
-        if absent(y):
-            return y
+    def narrow(x: Any, y: Any, p: Any = None) -> Any:
+        if absent(x):
+            return x
         dtype = jnp.result_type(x.values if isinstance(x, Rows) else x)
         if is_numeric(p) and jnp.issubdtype(jnp.result_type(p), jnp.inexact):
             dtype = promoted(dtype, jnp.result_type(p))
         return Rows(y.indices, y.values.astype(dtype)) if isinstance(y, Rows) else y.astype(dtype)
 
-    structure, rows = columns(tree, like, *(() if beside is None else (beside,)), rows=True)
+    structure, rows = columns(like, tree, *(() if beside is None else (beside,)), rows=True)
     return structure.unflatten([narrow(*row) for row in rows])
 
 

@@ -19,6 +19,7 @@ def kept(f: Callable[..., Array]) -> Callable[..., tuple[Array, Array]]:
         y = f(m, x, **hyper)
         return y, y
 
+    vars(both)["emits_memory"] = True
     return both
 
 

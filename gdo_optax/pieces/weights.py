@@ -122,7 +122,7 @@ def scale_by_parameter_rms(min_parameter_scale: Numeric = 1e-3) -> Rule:
 
     >>> import jax.numpy as jnp
     >>> tx = scale_by_parameter_rms()
-    >>> tx.update(jnp.array([1.0, 1.0]), tx.init(None), jnp.array([2.0, -2.0]))[0]
+    >>> tx.update(jnp.array([1.0, 1.0]), tx.init(None), jnp.array([2.0, -2.0]))[0].round(5)
     Array([2., 2.], dtype=float32)
     """
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from chex import Array, ArrayTree
 
 from gdo_optax.engine.numerics import number_dtype, root
-from gdo_optax.engine.trees import Mask, each, excluding, inverted, overlaid, path_name
+from gdo_optax.engine.trees import Mask, excluding, inverted, overlaid, path_name
 
 
 Shared: TypeAlias = str | Mask | None
@@ -30,7 +30,7 @@ def chosen(shared: Shared, tree: ArrayTree) -> list[bool]:
     if shared is None or not jax.tree.leaves(tree):
         return [True] * len(jax.tree.leaves(tree))
     mask = inverted(excluding(shared)) if isinstance(shared, str) else shared
-    marked = overlaid(mask, each(lambda _: True, tree), tree)
+    marked = overlaid(mask, jax.tree.map(lambda _: True, tree), tree)
     found = [x is True for x in jax.tree.leaves(marked)]
     if not any(found):
         paths = ", ".join(path_name(path) or "(one array)" for path, _ in jax.tree.leaves_with_path(tree))
@@ -40,7 +40,7 @@ def chosen(shared: Shared, tree: ArrayTree) -> list[bool]:
 
 def unstacked(x: ArrayTree) -> ArrayTree:
     """The shapes of the arrays without their first axis."""
-    return each(lambda g: jax.ShapeDtypeStruct(g.shape[1:], g.dtype), x)
+    return jax.tree.map(lambda g: jax.ShapeDtypeStruct(g.shape[1:], g.dtype), x)
 
 
 def combined(weights: Array, x: Array) -> Array:

@@ -28,8 +28,9 @@ def compare(*arguments: str) -> None:
         capture_output=True, text=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    if "--here" not in arguments:
-        assert "not the same bits" not in done.stdout, done.stdout[-6000:]
+    if "--here" not in arguments:  # what 0.3.0 ran operation by operation is one program now
+        others = [line for line in done.stdout.splitlines() if "ulps, step" in line and "|eager" not in line]
+        assert not others, others
 
 
 @pytest.mark.parametrize("key", FEW)
