@@ -97,7 +97,7 @@ def adaptive_slow_weights(sync_period: Numeric = 5, min_slow_step_size: Numeric 
     def update(
         x: ArrayTree, state: Any, params: Any, now: Now, sync_period: Numeric, least: Numeric
     ) -> tuple[ArrayTree, Any]:
-        if params is None:
+        if params is None and jax.tree.leaves(x):
             raise ValueError("adaptive_slow_weights reads the parameters: call update(updates, state, params)")
         gradient, curvature = (recalled("adaptive_slow_weights", k, now.branches) for k in ("gradient", "curvature"))
         structure, rows = columns(x, params, state[EVAL_WEIGHTS], gradient, curvature)

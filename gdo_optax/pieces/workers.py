@@ -93,7 +93,7 @@ def synchronize(
 
 def _to_the_mean(sync_period: Numeric, axis_name: AxisName) -> Whole:
     def update(x: ArrayTree, state: Any, params: Any, now: Now, sync_period: Numeric) -> tuple[ArrayTree, Any]:
-        count_workers("synchronize", axis_name, params)
+        count_workers("synchronize", axis_name, x, params)
 
         def met(x: Array, p: Array) -> Array:  # one worker is its own mean: x to the last bit
             return x - ((p + x) - _mean(p + x, axis_name))
@@ -109,7 +109,7 @@ def _to_the_centre(sync_period: Numeric, outer: optax.GradientTransformation, ax
         return {"outer": outer, EVAL_WEIGHTS: _first_centre(params)}
 
     def update(x: ArrayTree, state: Any, params: Any, now: Now, sync_period: Numeric) -> tuple[ArrayTree, Any]:
-        count_workers("synchronize", axis_name, params)
+        count_workers("synchronize", axis_name, x, params)
 
         def meet(x: ArrayTree, kept: Any, centre: ArrayTree) -> tuple[ArrayTree, Any, ArrayTree]:
             behind = each(lambda x, p, c: _mean(c - (p + x), axis_name), x, params, centre)
@@ -165,7 +165,7 @@ def elastic(
     def update(
         x: ArrayTree, state: Any, params: Any, now: Now, moving_rate: Numeric, sync_period: Numeric
     ) -> tuple[ArrayTree, Any]:
-        workers = count_workers("elastic", axis_name, params)
+        workers = count_workers("elastic", axis_name, x, params)
         here = params if offset is None else _moved(params, recalled("elastic", offset, now.branches))
 
         def pull(x: ArrayTree, centre: ArrayTree) -> tuple[ArrayTree, ArrayTree]:
@@ -219,7 +219,7 @@ def parameter_server(
         return {"inner": inner, "accrued": accrued, EVAL_WEIGHTS: _first_centre(params)}
 
     def update(g: ArrayTree, state: Any, params: Any, now: Now, push_period: Numeric) -> tuple[ArrayTree, Any]:
-        workers = count_workers("parameter_server", axis_name, params)
+        workers = count_workers("parameter_server", axis_name, g, params)
         centre, accrued = state[EVAL_WEIGHTS], _moved(state["accrued"], g)
 
         def serve(carry: tuple[ArrayTree, Any], one: ArrayTree) -> tuple[Any, None]:
@@ -276,9 +276,9 @@ def fetch(branch: str = "server", fetch_period: Numeric = 1) -> Rule:
     return rule(fetched, due=due)
 
 
-def count_workers(name: str, axis_name: AxisName, params: Any = ()) -> int:
-    """The number of workers; raises ValueError where there is no such axis, or where there are no parameters."""
-    if params is None:
+def count_workers(name: str, axis_name: AxisName, x: Any = None, params: Any = None) -> int:
+    """The number of workers; raises ValueError where there is no such axis, or no parameters beside x."""
+    if params is None and jax.tree.leaves(x):
         raise ValueError(f"{name} reads the parameters: call update(updates, state, params)")
     try:
         return 1 if axis_name is None else jax.lax.axis_size(axis_name)

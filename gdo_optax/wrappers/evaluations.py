@@ -35,7 +35,7 @@ def gradient_ahead() -> Whole:
     """
 
     def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
-        value_and_grad_fn = _needed("gradient_ahead", "value_and_grad_fn", params, now.extra)
+        value_and_grad_fn = _needed("gradient_ahead", "value_and_grad_fn", x, params, now.extra)
         _, gradient = value_and_grad_fn(_moved(params, x))
         return each(lambda _, y: y, x, widened(gradient)), state
 
@@ -108,7 +108,8 @@ def scale_by_backtracking(learning_rate: Numeric = 1.0, max_backtracking_steps: 
         return {"learning_rate": jnp.array(learning_rate, number_dtype(params))}
 
     def update(g: ArrayTree, state: Any, params: Any, now: Now, most: Numeric) -> tuple[ArrayTree, Any]:
-        value_fn, value = _needed("scale_by_backtracking", "value_fn", params, now.extra), now.extra.get("value")
+        value_fn = _needed("scale_by_backtracking", "value_fn", g, params, now.extra)
+        value = now.extra.get("value")
         dtype = state["learning_rate"].dtype
         value = jnp.asarray(value_fn(params) if value is None else value, dtype)
         slope = sum((norm(x).astype(dtype) ** 2 for x in jax.tree.leaves(g)), jnp.zeros((), dtype))
@@ -135,8 +136,8 @@ def _moved(params: ArrayTree, step: ArrayTree) -> ArrayTree:
     return each(lambda p, u: p if absent(u) else p + u, params, step)
 
 
-def _needed(name: str, argument: str, params: Any, extra: Mapping[str, Any]) -> Callable:
-    if params is None:
+def _needed(name: str, argument: str, x: ArrayTree, params: Any, extra: Mapping[str, Any]) -> Callable:
+    if params is None and jax.tree.leaves(x):
         raise ValueError(f"{name} reads the parameters: call update(updates, state, params)")
     if not callable(extra.get(argument)):
         raise ValueError(f"{name}: call update(updates, state, params, {argument}=…), a function of the parameters")

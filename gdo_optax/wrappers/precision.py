@@ -60,7 +60,7 @@ def keep_master(inner: optax.GradientTransformation) -> Whole:
         return {"master": _of_narrow(lambda p: copy(p, jnp.dtype(jnp.float32)), params), "inner": inner}
 
     def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
-        weights = _weights(lambda p, w: w, "keep_master", params, state["master"])
+        weights = _weights(lambda p, w: w, "keep_master", x, params, state["master"])
         y, inner = now.run("inner", widened(x, weights), state["inner"], weights)
 
         def land(dtype: Any, p: Array, w: Array, _: Any, i: int) -> tuple[Array, Array]:
@@ -111,7 +111,7 @@ def compensate(inner: optax.GradientTransformation) -> Whole:
         return {"lost": _of_narrow(lambda p: jnp.zeros_like(p, dtype=jnp.bfloat16), params), "inner": inner}
 
     def update(x: ArrayTree, state: Any, params: Any, now: Now) -> tuple[ArrayTree, Any]:
-        weights = _weights(lambda p, c: _wide(p) + _wide(c), "compensate", params, state["lost"])
+        weights = _weights(lambda p, c: _wide(p) + _wide(c), "compensate", x, params, state["lost"])
         y, inner = now.run("inner", widened(x, weights), state["inner"], weights)
 
         def land(dtype: Any, p: Array, w: Array, _: Any, i: int) -> tuple[Array, Array]:
@@ -163,7 +163,7 @@ def round_stochastically(inner: optax.GradientTransformation, seed: Numeric = 0)
         return {"inner": inner}
 
     def update(x: ArrayTree, state: Any, params: Any, now: Now, seed: Numeric) -> tuple[ArrayTree, Any]:
-        weights = _weights(lambda p, _: _wide(p), "round_stochastically", params, params)
+        weights = _weights(lambda p, _: _wide(p), "round_stochastically", x, params, params)
         y, inner = now.run("inner", widened(x, weights), state["inner"], weights)
         strides = _STRIDE * now.count.astype(jnp.uint32)
 
@@ -234,9 +234,9 @@ def _of_narrow(f: Callable, params: ArrayTree) -> ArrayTree:
     return jax.tree.map(lambda p: f(p) if _narrow(p) else None, params)
 
 
-def _weights(f: Callable, name: str, params: Any, kept: ArrayTree) -> ArrayTree:
+def _weights(f: Callable, name: str, x: ArrayTree, params: Any, kept: ArrayTree) -> ArrayTree:
     """The parameters, f(parameter, what is kept of it) in place of those in half precision."""
-    if params is None:
+    if params is None and jax.tree.leaves(x):
         raise ValueError(f"{name} reads the parameters: call update(updates, state, params)")
     return widened(jax.tree.map(lambda p, m: f(p, m) if _narrow(p) else p, params, kept, is_leaf=absent))
 
