@@ -18,6 +18,7 @@ from tests.test_house import ROOT
 STEPS = 500
 BEYOND = ("adafactor", "adagrad", "adamax", "adamnc", "lars", "nesterov_1983")
 MORE = 1.2
+STEP = 6  # ulps that the arithmetic of a step may add to those of its memory, in whatever order a processor sums
 """Methods beyond 16 ulps after 20,000 steps, which come to no more than so many times what their memory comes to."""
 VECTORS = [param for param in FAMILY if not param.values[0].dense]
 RESULTS = json.loads((ROOT / "benchmarks/results/contract.json").read_text())
@@ -29,7 +30,8 @@ def test_an_update_is_exact_to_some_ulps(entry: Entry) -> None:
     case = Case(entry.name, SETTINGS[entry.name][0])
     for grads in (accuracy.normal(STEPS), accuracy.mixed(STEPS)):
         found = accuracy.accuracy(case, grads, "float32").ulps
-        assert found <= BOUND or found <= MORE * accuracy.memory(case, grads).ulps
+        memory = accuracy.memory(case, grads).ulps
+        assert found <= BOUND or found <= max(MORE * memory, memory + STEP)
 
 
 @pytest.mark.parametrize("name", BEYOND)
