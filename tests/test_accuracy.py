@@ -18,8 +18,9 @@ from tests.test_house import ROOT
 STEPS = 500
 BEYOND = ("adafactor", "adagrad", "adamax", "adamnc", "lars", "nesterov_1983")
 MORE = 1.2
-STEP = 6  # ulps that the arithmetic of a step may add to those of its memory, in whatever order a processor sums
 """Methods beyond 16 ulps after 20,000 steps, which come to no more than so many times what their memory comes to."""
+STEP = 6
+"""Or to so many ulps more: those of the arithmetic of a step, in whatever order a processor sums."""
 VECTORS = [param for param in FAMILY if not param.values[0].dense]
 RESULTS = json.loads((ROOT / "benchmarks/results/contract.json").read_text())
 
